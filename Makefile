@@ -1,0 +1,39 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Neither needs root.
+.PHONY: demo test check venv bench lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+demo: $(VENV)/.edge
+	@$(BIN)/edge demo
+
+test: $(VENV)/.dev
+	@$(BIN)/pytest
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# The figures this project promises; minutes, and a quiet machine.
+bench: $(VENV)/.dev
+	@$(BIN)/python -P -m bench
+
+venv: $(VENV)/.edge
+
+$(VENV)/.edge: requirements/cpu.txt pyproject.toml deploy/venv.sh
+	@PYTHON=$(PYTHON) sh deploy/venv.sh $(VENV) requirements/cpu.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.edge
+	@PYTHON=$(PYTHON) sh deploy/venv.sh $(VENV) requirements/dev.txt
+	@touch $@
+
+# One lock a flavour: every version and hash, build backend included, no index address.
+lock: $(VENV)/.dev
+	@sh deploy/lock.sh $(BIN)/python
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,10 @@
+#!/bin/sh
+# lock.sh PYTHON: write requirements/*.txt anew from pyproject.toml (needs uv on the PATH or in the
+# environment of PYTHON). Hashes for every file, the build backend included, no index address.
+set -eu
+python=$1
+for flavour in cpu openvino gpu dev; do
+    echo 'setuptools>=77' | "$python" -m uv pip compile --quiet --universal --python-version 3.11 \
+        --generate-hashes --no-emit-index-url --no-annotate --no-header \
+        --extra "$flavour" pyproject.toml - -o "requirements/$flavour.txt"
+done

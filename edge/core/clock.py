@@ -1,0 +1,60 @@
+"""The one place that reads a clock or waits.
+
+CLOCK_BOOTTIME, because CLOCK_MONOTONIC stands still while a machine is suspended: a part
+triggered before a suspend would look fresh after it.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Sequence
+
+NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+
+
+def now_ns() -> int:
+    """Nanoseconds since boot, suspends included; the same for every process of the machine."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class SystemClock:
+    """Real time."""
+
+    def now_ns(self) -> int:
+        return now_ns()
+
+    def wait(self, fds: Sequence[int], until_ns: int | None, *, busy: bool = False) -> list[int]:
+        # select() rather than poll() or epoll: Python rounds their time-outs up to whole
+        # milliseconds, which would make every default up to 1 ms late.
+        timeout = None if until_ns is None else max(0, until_ns - now_ns()) / NS_PER_S
+        return select.select(fds, [], [], timeout)[0]
+
+
+class VirtualClock:
+    """Lock-step time for replay at maximum pace: it moves only when nothing is outstanding.
+
+    While work is outstanding (`busy`), real time passes on the fds, up to `watchdog_ns` a
+    wait; then the clock jumps to the instant waited for, so that a hung worker runs into
+    its part's deadline. A slow or busy machine therefore changes no decision.
+    """
+
+    def __init__(self, *, watchdog_ns: int = 10 * NS_PER_S, start_ns: int = 0) -> None:
+        self._now_ns = start_ns
+        self.watchdog_ns = watchdog_ns
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def wait(self, fds: Sequence[int], until_ns: int | None, *, busy: bool = False) -> list[int]:
+        patience_s = self.watchdog_ns / NS_PER_S if busy else 0.0
+        ready = select.select(fds, [], [], None if until_ns is None else patience_s)[0]
+        if not ready and until_ns is not None:
+            self._now_ns = max(self._now_ns, until_ns)
+        return ready
+
+
+def sleep_until_ns(instant_ns: int) -> None:
+    """Wait with nothing to listen to; for threads and tools, never for the loop."""
+    SystemClock().wait((), instant_ns)

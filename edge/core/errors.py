@@ -1,0 +1,41 @@
+"""Errors a person can cause, as one tree.
+
+    EdgeError                 anything this product raises on purpose; exit code 2, one line
+    +-- ConfigError           a station file, a recipe or an option: key and what is allowed
+    +-- PackageError          a model package that is damaged, hostile, or not what was asked for
+    +-- FootageError          a data set, folder or video that cannot be replayed as asked
+    +-- CameraError           a camera that cannot be opened
+    +-- EngineError           an engine worker or provider that cannot be started
+    +-- WireError             an address, peer or message the wire refuses
+
+Trouble with a single part of a running station is not an exception: it is a `Fault`
+(edge/core/types.py), so that it cannot be mistaken for a result on its way up.
+"""
+
+
+class EdgeError(Exception):
+    """One clear line for a person: what is wrong, its name, and what is allowed."""
+
+
+class ConfigError(EdgeError):
+    """A key, value or option that is not admitted; the line names it and the allowed ones."""
+
+
+class PackageError(EdgeError):
+    """A model package that is damaged, hostile, too new, or lacks what was asked of it."""
+
+
+class FootageError(EdgeError):
+    """Footage that cannot be replayed: no manifest, columns, rows, views or decodable video."""
+
+
+class CameraError(EdgeError):
+    """A camera or stream that cannot be opened."""
+
+
+class EngineError(EdgeError):
+    """A provider that is not there, or an engine worker that does not start."""
+
+
+class WireError(EdgeError):
+    """An address that cannot be bound, a controller that does not come, a refused message."""

@@ -1,0 +1,115 @@
+"""Conservation: every part is counted by three sides that do not know of each other.
+
+    triggers = accepts + rejects + reworks + holds + defaults + open        (at every instant)
+
+The source numbers its triggers, the station counts its decisions, and the disposition
+controller reports how many actions of each kind it has applied. A disagreement is an error
+from which nobody may conclude that a part was good; it is counted and named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from edge.core.types import Ack, Action, Cause, Decision, Record
+
+
+class Balance(Record, frozen=True):
+    """A session's counts, as they stand or as they ended."""
+
+    triggers: int
+    decided: int
+    acks: int
+    unacked: int
+    errors: int
+
+
+class Ledger:
+    """The station's books for one session. Each method returns "" or the broken rule."""
+
+    def __init__(self) -> None:
+        self.triggers = 0
+        self.decisions: Counter[str] = Counter()
+        self.commanded: Counter[Action] = Counter()
+        self.acks = 0
+        self.unacked = 0
+        self.errors = 0
+        self._acked: Counter[Action] = Counter()
+
+    @property
+    def decided(self) -> int:
+        return self.decisions.total()
+
+    @property
+    def open(self) -> int:
+        """Parts triggered and not yet decided."""
+        return self.triggers - self.decided
+
+    def balance(self) -> Balance:
+        return Balance(self.triggers, self.decided, self.acks, self.unacked, self.errors)
+
+    def trigger(self, number: int) -> str:
+        """Count a part; `number` is the source's own count of it."""
+        self.triggers += 1
+        if number == self.triggers:
+            return ""
+        broken = f"source counts trigger {number}, station counts {self.triggers}"
+        self.triggers = max(self.triggers, number)  # the missing parts stay open: seen at the end
+        return self._broken(broken)
+
+    def decide(self, decision: Decision) -> str:
+        """Count a decision; a default is its own kind, whatever action it takes."""
+        kind = decision.action if decision.cause is Cause.VERDICT else "default"
+        self.decisions[kind] += 1
+        self.commanded[decision.action] += 1
+        if self.open < 0:
+            return self._broken(f"{self.decided} decisions for {self.triggers} triggers")
+        return ""
+
+    def ack(self, ack: Ack) -> str:
+        """Compare the controller's cumulative counts with the acks it has sent."""
+        self.acks += 1
+        self._acked[ack.action] += 1
+        return self._compare(ack.counts)
+
+    def beat(self, counts: dict[Action, int]) -> str:
+        """Compare the controller's cumulative counts outside of any part."""
+        return self._compare(counts)
+
+    def lose(self) -> str:
+        """A part was closed without an ack: the controller may or may not have counted it."""
+        self.unacked += 1
+        return ""
+
+    def close(self, source_triggers: int, counts: dict[Action, int] | None) -> str:
+        """The final balance: source, station and controller agree and nothing is open."""
+        if source_triggers != self.triggers:
+            return self._broken(f"source counted {source_triggers}, station {self.triggers}")
+        if self.open:
+            return self._broken(f"{self.open} parts still open at the end")
+        if counts is not None and not self.unacked and sum(counts.values()) != self.decided:
+            applied = sum(counts.values())
+            return self._broken(f"controller applied {applied}, station decided {self.decided}")
+        return ""
+
+    def _compare(self, counts: dict[Action, int]) -> str:
+        """Applied counts may exceed the acks only by parts whose ack is outstanding or lost.
+
+        An ACCEPT the station never commanded is an error at once, acked or not.
+        """
+        applied, outstanding = sum(counts.values()), self.triggers - self.acks
+        if not self.acks <= applied <= self.acks + outstanding:
+            return self._broken(
+                f"controller applied {applied}, acked {self.acks}, triggered {self.triggers}"
+            )
+        for action in Action:
+            count = counts.get(action, 0)
+            if count < self._acked[action]:
+                return self._broken(f"controller counts {count} {action}, acked more")
+            if action is Action.ACCEPT and count > self.commanded[action]:
+                return self._broken(f"controller accepted {count}, commanded less")
+        return ""
+
+    def _broken(self, rule: str) -> str:
+        self.errors += 1
+        return rule

@@ -1,0 +1,202 @@
+"""The vocabulary: what passes between the camera, the engine, the policy and the machine.
+
+Frame -> Prediction -> Decision -> Command -> Ack, all frozen. Instants are integers in
+nanoseconds on the station's clock (edge/core/clock.py) and end in `_ns`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+
+class Verdict(StrEnum):
+    """What the policy says of a part."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INDETERMINATE = "indeterminate"
+
+
+class Action(StrEnum):
+    """What the machine does with a part. HOLD sets the part aside; it does not stop the line."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    REWORK = "rework"
+    HOLD = "hold"
+
+
+class Fault(StrEnum):
+    """Why a part has no prediction. Never convertible into one."""
+
+    NO_IMAGE = "no_image"
+    MISSED_TRIGGER = "missed_trigger"
+    STALE_FRAME = "stale_frame"
+    BAD_FRAME = "bad_frame"
+    UNFIT_IMAGE = "unfit_image"
+    NOT_ADMITTED = "not_admitted"
+    DEADLINE = "deadline"
+    ENGINE_DOWN = "engine_down"
+    BAD_OUTPUT = "bad_output"
+    STALL = "stall"
+    NO_CONTROLLER = "no_controller"
+
+
+class Cause(StrEnum):
+    """What made a decision: a verdict in time, the deadline, a fault, or a person."""
+
+    VERDICT = "verdict"
+    DEADLINE = "deadline"
+    FAULT = "fault"
+    OPERATOR = "operator"
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A frozen value of plain fields; never part of a reference cycle, so not tracked."""
+
+
+class Fit(Record, frozen=True):
+    """How a picture becomes a view: applied by `sensors` while it writes the slot.
+
+    mode: exact refuses another size; pad and crop keep the scale and centre the picture;
+    resize scales it. fill is the gray level of padding. sizes lists the admitted source
+    sizes as (height, width) in pixels; empty admits every size the mode can take.
+    """
+
+    mode: Literal["exact", "pad", "crop", "resize"] = "exact"
+    fill: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()
+
+
+class ViewSpec(Record, frozen=True):
+    """One typed array of a part: a picture, a reference picture, or a window of samples.
+
+    shape is (H, W) for gray and (H, W, 3) for BGR pictures, dtype uint8; samples are
+    float32 of (n, channels).
+    """
+
+    name: str
+    kind: Literal["picture", "reference", "samples"]
+    dtype: Literal["uint8", "float32"]
+    shape: tuple[int, ...]
+    fit: Fit = Fit()
+
+
+class Region(Record, frozen=True):
+    """One connected area of a defect map, in pixels of the first picture view."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area_px: int
+    peak: float
+
+
+class Deadline(Record, frozen=True):
+    """A part's three instants: trigger, decide_by (the station), act_by (the controller)."""
+
+    trigger_ns: int
+    decide_by_ns: int
+    act_by_ns: int
+
+
+class Trigger(Record, frozen=True):
+    """A part is in front of the camera now. `number` is the source's own count of it."""
+
+    part: int
+    number: int
+    trigger_ns: int
+
+
+class Frame(Record, frozen=True):
+    """A part's views are whole in a slot of the pool, under this generation of its lease."""
+
+    part: int
+    slot: int
+    generation: int
+    ready_ns: int
+
+
+class NoFrame(Record, frozen=True):
+    """A part whose views did not come, and why."""
+
+    part: int
+    fault: Fault
+    detail: str
+
+
+class Prediction(Record, frozen=True):
+    """A finite score (higher is worse) and the regions of the defect map, at most 64."""
+
+    score: float
+    regions: tuple[Region, ...] = ()
+    overflow: bool = False
+
+
+class Stamps(Record, frozen=True):
+    """The engine's instants for one part, in its worker process, on the station's clock."""
+
+    received_ns: int = 0
+    started_ns: int = 0
+    ended_ns: int = 0
+    sent_ns: int = 0
+
+
+class Answer(Record, frozen=True):
+    """What the engine says of one part: a prediction or a fault, never anything between."""
+
+    part: int
+    slot: int
+    generation: int
+    outcome: Prediction | Fault
+    stamps: Stamps = Stamps()
+    detail: str = ""
+
+
+class Decision(Record, frozen=True):
+    """What stands for a part at its deadline. verdict is None exactly where fault is set."""
+
+    part: int
+    action: Action
+    cause: Cause
+    verdict: Verdict | None = None
+    fault: Fault | None = None
+    score: float | None = None
+    regions: tuple[Region, ...] = ()
+    detail: str = ""
+
+
+class Ack(Record, frozen=True):
+    """The controller's word on one part: what it did, when it heard, how many it has done.
+
+    received_ns is on the station's clock. counts are the controller's cumulative actions
+    in this session, this one included.
+    """
+
+    part: int
+    state: Literal["applied", "refused", "late", "armed"]
+    action: Action
+    received_ns: int
+    counts: dict[Action, int]
+
+
+class PartRecord(Record, frozen=True):
+    """Everything known of a finished part; one a part, in trigger order of closing."""
+
+    part: int
+    number: int
+    deadline: Deadline
+    decision: Decision
+    frame_ns: int = 0
+    stamps: Stamps = Stamps()
+    answered_ns: int = 0
+    decided_ns: int = 0
+    command_id: int = 0
+    received_ns: int = 0
+    acked_ns: int = 0
+    applied: Action | None = None
+    late_score: float | None = None

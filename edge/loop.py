@@ -1,0 +1,282 @@
+"""The deadline loop: every part gets exactly one command, in time, whatever the engine does.
+
+At the trigger the default is armed, here and at the controller. An on-time verdict replaces
+it. What stands at `decide_by` goes out. The loop owns no device: it waits through the clock
+and takes turns with the ports (edge/core/ports.py).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from edge.core.clock import NS_PER_MS
+from edge.core.ledger import Balance, Ledger
+from edge.core.pool import FramePool, Holder
+from edge.core.ports import Actuator, Camera, Clock, Engine, Policy, Recorder
+from edge.core.types import (
+    Ack,
+    Action,
+    Answer,
+    Deadline,
+    Decision,
+    Fault,
+    Frame,
+    NoFrame,
+    PartRecord,
+    Prediction,
+    Stamps,
+    Trigger,
+)
+
+STALL_NS = 10 * NS_PER_MS  # a default this much late: the process, not the engine, stood still
+IDLE_NS = 200 * NS_PER_MS  # with nothing to wait for, look at the stop flag this often
+
+
+class _Part(msgspec.Struct):
+    """One part between its trigger and its ack."""
+
+    number: int
+    deadline: Deadline
+    armed: bool
+    frame: Frame | None = None
+    decision: Decision | None = None
+    stamps: Stamps = Stamps()
+    answered_ns: int = 0
+    decided_ns: int = 0
+    command_id: int = 0
+    received_ns: int = 0
+    acked_ns: int = 0
+    applied: Action | None = None
+    late_score: float | None = None
+
+
+class Inspection:
+    """One run of a station over its ports; `inspect` drives it, tests may step it."""
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        engine: Engine,
+        policy: Policy,
+        actuator: Actuator,
+        recorder: Recorder,
+        pool: FramePool,
+        clock: Clock,
+        deadline: Callable[[int], Deadline],
+        ack_ns: int,
+    ) -> None:
+        self.ledger = Ledger()
+        self._camera, self._engine, self._policy = camera, engine, policy
+        self._actuator, self._recorder, self._pool = actuator, recorder, pool
+        self._clock, self._deadline, self._ack_ns = clock, deadline, ack_ns
+        self._parts: dict[int, _Part] = {}
+        self._undecided: deque[int] = deque()  # in trigger order, hence in deadline order
+        self._unclosed: deque[int] = deque()
+
+    def step(self) -> None:
+        """Wait for the next thing to happen, then take everything that has."""
+        now_ns = self._wait()
+        while answer := self._engine.poll(now_ns):
+            self._judge(answer)
+        self._expire(self._clock.now_ns())
+        while event := self._camera.poll(now_ns, len(self._parts)):
+            self._take(event)
+        while ack := self._actuator.poll(self._clock.now_ns()):
+            self._confirm(ack)
+        self._close_parts(self._clock.now_ns())
+
+    @property
+    def open(self) -> int:
+        """Parts between their trigger and their ack."""
+        return len(self._parts)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is open and no trigger can come."""
+        return self._camera.exhausted and not self._parts
+
+    def stop(self) -> None:
+        """Take no further trigger; the open parts are still to be finished."""
+        self._camera.stop()
+
+    def balance(self) -> Balance:
+        """The final count of all three sides, once nothing is open."""
+        self._check(self.ledger.close(self._camera.triggers, self._actuator.counts))
+        return self.ledger.balance()
+
+    def _wait(self) -> int:
+        due = self._due_ns()
+        fds = (self._camera.fileno(), self._actuator.fileno(), *self._engine.filenos())
+        self._clock.wait(fds, due, busy=bool(self._parts))
+        return self._clock.now_ns()
+
+    def _due_ns(self) -> int:
+        """The next instant at which something must be done without being asked."""
+        due = self._clock.now_ns() + IDLE_NS
+        if self._undecided:
+            due = min(due, self._parts[self._undecided[0]].deadline.decide_by_ns)
+        if self._unclosed and (oldest := self._parts[self._unclosed[0]]).decision:
+            due = min(due, self._ack_by_ns(oldest))
+        camera_ns = self._camera.due_ns(len(self._parts))
+        for instant in (camera_ns, self._engine.due_ns(), self._actuator.due_ns()):
+            if instant is not None and instant < due:
+                due = instant
+        return due
+
+    def _take(self, event: Trigger | Frame | NoFrame) -> None:
+        match event:
+            case Trigger():
+                self._open(event)
+            case Frame():
+                self._inspect(event)
+            case NoFrame():
+                self._recorder.event(event.fault, event.part, event.detail)
+                if event.part in self._parts:
+                    self._decide(event.part, self._policy.decide(event.part, event.fault))
+
+    def _open(self, trigger: Trigger) -> None:
+        """Arm the default at both ends of the wire."""
+        self._check(self.ledger.trigger(trigger.number))
+        deadline = self._deadline(trigger.trigger_ns)
+        default = self._policy.default
+        armed = self._actuator.expect(trigger.part, trigger.number, default, deadline)
+        self._parts[trigger.part] = _Part(trigger.number, deadline, armed)
+        self._undecided.append(trigger.part)
+        self._unclosed.append(trigger.part)
+
+    def _inspect(self, frame: Frame) -> None:
+        part = self._parts.get(frame.part)
+        if part is None or part.decision is not None:
+            self._recorder.event("late_frame", frame.part, "the part was decided without it")
+            self._pool.release(frame.slot, Holder.PART)
+            return
+        part.frame = frame
+        self._engine.submit(frame)
+
+    def _judge(self, answer: Answer) -> None:
+        """Turn an answer into the part's decision, unless something else stands already."""
+        part = self._parts.get(answer.part)
+        if part is None and 1 <= answer.part <= self.ledger.triggers:
+            late = f"came after the part was closed, score {_score(answer)}; not sent"
+            self._recorder.event("late_answer", answer.part, late)
+            return
+        if part is None or part.frame is None or part.frame.generation != answer.generation:
+            self._recorder.event("stale_answer", answer.part, "of an earlier lease; dropped")
+            return
+        now_ns = self._clock.now_ns()
+        if part.decision is not None or now_ns >= part.deadline.decide_by_ns:
+            part.late_score = _score(answer)
+            self._recorder.event("late_answer", answer.part, "came after decide_by; not sent")
+            return
+        part.stamps, part.answered_ns = answer.stamps, now_ns
+        if isinstance(answer.outcome, Fault):
+            self._recorder.event(answer.outcome, answer.part, answer.detail)
+        self._decide(answer.part, self._policy.decide(answer.part, answer.outcome))
+
+    def _expire(self, now_ns: int) -> None:
+        """What stands at decide_by goes out: the default."""
+        while self._undecided:
+            number = self._undecided[0]
+            part = self._parts[number]
+            if part.decision is None:
+                if now_ns < part.deadline.decide_by_ns:
+                    return
+                fault = self._cause_of_silence(part, now_ns)
+                self._decide(number, self._policy.decide(number, fault))
+            self._undecided.popleft()
+
+    def _cause_of_silence(self, part: _Part, now_ns: int) -> Fault:
+        if now_ns - part.deadline.decide_by_ns > STALL_NS:
+            return Fault.STALL
+        if part.frame is None:
+            return Fault.NO_IMAGE
+        return Fault.DEADLINE if self._engine.ready else Fault.ENGINE_DOWN
+
+    def _decide(self, number: int, decision: Decision) -> None:
+        """Send the part's one command and free what it held."""
+        part = self._parts[number]
+        if part.decision is not None:
+            return
+        reachable = part.armed and self._actuator.connected and not part.acked_ns
+        if decision.fault is None and not reachable:
+            # Nobody can act on it any more, so nobody may count it as accepted.
+            decision = self._policy.decide(number, Fault.NO_CONTROLLER)
+        now_ns = self._clock.now_ns()
+        if decision.fault is None and now_ns >= part.deadline.decide_by_ns:
+            decision = self._policy.decide(number, Fault.DEADLINE)
+        part.command_id = self._actuator.command(decision, part.deadline)
+        part.decision, part.decided_ns = decision, now_ns
+        self._check(self.ledger.decide(decision))
+        self._engine.abandon(number)
+        if part.frame:
+            self._pool.release(part.frame.slot, Holder.PART)
+
+    def _confirm(self, ack: Ack) -> None:
+        part = self._parts.get(ack.part)
+        if ack.state == "armed":
+            return
+        if part is None or part.acked_ns:
+            self._recorder.event("stray_ack", ack.part, f"{ack.state} {ack.action}; dropped")
+            return
+        self._check(self.ledger.ack(ack))
+        part.applied, part.received_ns = ack.action, ack.received_ns
+        part.acked_ns = self._clock.now_ns()
+
+    def _close_parts(self, now_ns: int) -> None:
+        """Hand finished parts to the recorder in trigger order; an ack too late to come is lost."""
+        while self._unclosed:
+            number = self._unclosed[0]
+            part = self._parts[number]
+            if part.decision is None:
+                return
+            if part.acked_ns == 0:
+                if part.armed and now_ns < self._ack_by_ns(part):
+                    return
+                self._check(self.ledger.lose())
+                self._recorder.event("unacked", number, "no ack from the controller")
+            self._unclosed.popleft()
+            del self._parts[number]
+            self._recorder.part(_record(number, part, part.decision))
+
+    def _ack_by_ns(self, part: _Part) -> int:
+        return part.deadline.act_by_ns + self._ack_ns
+
+    def _check(self, broken: str) -> None:
+        if broken:
+            self._recorder.event("conservation", 0, broken)
+
+
+def inspect(inspection: Inspection, stop: Callable[[], bool]) -> Balance:
+    """Inspect parts until the camera is exhausted or `stop`; open parts are finished."""
+    while not inspection.finished and not stop():
+        inspection.step()
+    inspection.stop()
+    while not inspection.finished:
+        inspection.step()
+    return inspection.balance()
+
+
+def _score(answer: Answer) -> float | None:
+    return answer.outcome.score if isinstance(answer.outcome, Prediction) else None
+
+
+def _record(number: int, part: _Part, decision: Decision) -> PartRecord:
+    return PartRecord(
+        part=number,
+        number=part.number,
+        deadline=part.deadline,
+        decision=decision,
+        frame_ns=part.frame.ready_ns if part.frame else 0,
+        stamps=part.stamps,
+        answered_ns=part.answered_ns,
+        decided_ns=part.decided_ns,
+        command_id=part.command_id,
+        received_ns=part.received_ns,
+        acked_ns=part.acked_ns,
+        applied=part.applied,
+        late_score=part.late_score,
+    )

@@ -1,0 +1,336 @@
+"""The station's socket and the reference arm over real ZeroMQ, the arm as its own process."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+
+from control.actuator import RouterActuator
+from control.wire import Hello, decode, encode
+from edge.core.clock import NS_PER_MS, SystemClock
+from edge.core.config import ControllerOptions
+from edge.core.errors import WireError
+from edge.core.types import Action, Cause, Deadline, Decision
+
+CLOCK = SystemClock()
+
+
+def deadline() -> Deadline:
+    now = CLOCK.now_ns()
+    return Deadline(now, now + 45 * NS_PER_MS, now + 50 * NS_PER_MS)
+
+
+def accept(part: int) -> Decision:
+    return Decision(part=part, action=Action.ACCEPT, cause=Cause.VERDICT)
+
+
+class Bench:
+    """A station's actuator and whoever connects to it."""
+
+    def __init__(self, address: str, **options) -> None:
+        self.events: list[tuple[str, int, str]] = []
+        self.address = address
+        self.actuator = RouterActuator(
+            ControllerOptions(bind=address, wait_s=10.0, **options),
+            CLOCK,
+            ticking=False,
+            event=lambda *event: self.events.append(event),
+        )
+
+    def pump(self, ms: float, until=lambda acks: False) -> list:
+        """Turn like the loop does for a while; the acks that came."""
+        acks, end = [], CLOCK.now_ns() + round(ms * NS_PER_MS)
+        while CLOCK.now_ns() < end and not until(acks):
+            due = min(end, self.actuator.due_ns())
+            CLOCK.wait((self.actuator.fileno(),), due)
+            while ack := self.actuator.poll(CLOCK.now_ns()):
+                acks.append(ack)
+        return acks
+
+    def final(self, part: int, ms: float = 3000):
+        def there(acks):
+            return any(a.part == part and a.state != "armed" for a in acks)
+
+        return next(a for a in self.pump(ms, there) if a.part == part and a.state != "armed")
+
+    def kinds(self) -> set[str]:
+        return {kind for kind, _, _ in self.events}
+
+
+@pytest.fixture
+def ipc(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/wire.ipc"
+
+
+@pytest.fixture
+def bench(ipc):
+    bench = Bench(ipc)
+    yield bench
+    bench.actuator.close()
+
+
+@pytest.fixture
+def start_arm(tmp_path: Path):
+    started = []
+
+    def start(address: str, *arguments: str) -> Path:
+        log = tmp_path / f"arm{len(started)}.jsonl"
+        command = [sys.executable, "-P", "-m", "edge", "arm", "--connect", address]
+        started.append(
+            subprocess.Popen(
+                [*command, "--log", str(log), *arguments],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        return log
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+
+
+def applied(log: Path) -> list[tuple[int, str, str]]:
+    entries = [msgspec.json.decode(line) for line in log.read_bytes().splitlines()]
+    return [(e["part"], e["action"], e["cause"]) for e in entries if e["event"] == "applied"]
+
+
+def test_two_processes_one_action_a_part(bench, ipc, start_arm):
+    log = start_arm(ipc)
+    bench.actuator.wait_for_controller()
+    for part in range(1, 51):
+        due = deadline()
+        assert bench.actuator.expect(part, part, Action.REJECT, due)
+        sent = CLOCK.now_ns()
+        assert bench.actuator.command(accept(part), due) > 0
+        ack = bench.final(part)
+        assert (ack.state, ack.action) == ("applied", Action.ACCEPT)
+        assert sent <= ack.received_ns <= CLOCK.now_ns()
+        assert ack.counts == {Action.ACCEPT: part}
+    assert applied(log) == [(part, "accept", "command") for part in range(1, 51)]
+    assert bench.actuator.counts == {Action.ACCEPT: 50}
+
+
+def test_silence_from_the_station_is_the_default(bench, ipc, start_arm):
+    log = start_arm(ipc)
+    bench.actuator.wait_for_controller()
+    bench.actuator.expect(1, 1, Action.REJECT, deadline())
+    ack = bench.final(1)
+    assert (ack.state, ack.action) == ("applied", Action.REJECT)
+    assert applied(log) == [(1, "reject", "silence")]
+
+
+class StoppableNetwork(threading.Thread):
+    """A TCP relay that can stop for a while; bytes sent meanwhile arrive late, none are lost."""
+
+    def __init__(self, to_port: int) -> None:
+        super().__init__(daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._to_port = to_port
+        self.running = threading.Event()
+        self.running.set()
+        self.ended = False
+        self.start()
+
+    def run(self) -> None:
+        near, _ = self._listener.accept()
+        far = socket.create_connection(("127.0.0.1", self._to_port))
+        with near, far, self._listener:
+            while not self.ended:
+                self.running.wait()
+                for ready in select.select([near, far], [], [], 0.01)[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    self.running.wait()
+                    (far if ready is near else near).sendall(data)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_network_stopped_for_a_second_between_expect_and_accept_applies_no_accept(start_arm):
+    port = free_port()
+    bench = Bench(f"tcp://127.0.0.1:{port}", lost_ms=5000)
+    network = StoppableNetwork(port)
+    log = start_arm(f"tcp://127.0.0.1:{network.port}")
+    bench.actuator.wait_for_controller()
+    bench.pump(200)  # a few beats, so that the clocks are known well
+    due = deadline()
+    bench.actuator.expect(1, 1, Action.REJECT, due)
+    bench.pump(20)
+    network.running.clear()
+    bench.actuator.command(accept(1), due)
+    bench.pump(1000)
+    network.running.set()
+    bench.pump(500)
+    assert [action for _, action, _ in applied(log)] == ["reject"]
+    due = deadline()
+    bench.actuator.expect(2, 2, Action.REJECT, due)
+    bench.actuator.command(accept(2), due)
+    assert bench.final(2).action is Action.ACCEPT
+    network.ended = True
+    network.join()
+    bench.actuator.close()
+
+
+def test_both_expect_and_accept_stuck_for_a_second_apply_no_accept(start_arm):
+    """A bare duration would let both count as fresh on arrival."""
+    port = free_port()
+    bench = Bench(f"tcp://127.0.0.1:{port}", lost_ms=5000)
+    network = StoppableNetwork(port)
+    log = start_arm(f"tcp://127.0.0.1:{network.port}")
+    bench.actuator.wait_for_controller()
+    bench.pump(200)
+    network.running.clear()
+    due = deadline()
+    bench.actuator.expect(1, 1, Action.REJECT, due)
+    bench.actuator.command(accept(1), due)
+    bench.pump(1000)
+    network.running.set()
+    bench.pump(500)
+    assert [action for _, action, _ in applied(log)] == ["reject"]
+    network.ended = True
+    network.join()
+    bench.actuator.close()
+
+
+def test_a_new_station_is_a_new_session_and_the_old_parts_get_their_default(ipc, start_arm):
+    first = Bench(ipc)
+    log = start_arm(ipc)
+    first.actuator.wait_for_controller()
+    first.actuator.expect(1, 1, Action.REJECT, deadline())
+    first.pump(10)
+    old = first.actuator.session
+    first.actuator.close()
+    second = Bench(ipc)
+    second.actuator.wait_for_controller()
+    assert second.actuator.session != old
+    due = deadline()
+    second.actuator.expect(1, 1, Action.REJECT, due)
+    second.actuator.command(accept(1), due)
+    assert second.final(1).counts == {Action.ACCEPT: 1}
+    assert [action for _, action, _ in applied(log)] == ["reject", "accept"]
+    second.actuator.close()
+
+
+def test_a_port_in_use_is_one_line_that_names_it(ipc):
+    port = free_port()
+    first = Bench(f"tcp://127.0.0.1:{port}")
+    with pytest.raises(WireError, match=f"tcp://127.0.0.1:{port}: address already in use"):
+        Bench(f"tcp://127.0.0.1:{port}")
+    first.actuator.close()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1", "ipc:///none/such/folder/x"])
+def test_an_address_that_cannot_be_bound_is_one_line(address):
+    with pytest.raises(WireError, match=f"controller.bind = {address}"):
+        Bench(address)
+
+
+def test_no_controller_is_one_line_that_says_how_to_start_one(ipc):
+    alone = Bench(ipc)
+    alone.actuator._options = ControllerOptions(bind=ipc, wait_s=0.05)
+    with pytest.raises(WireError, match="no controller connected to .* edge arm --connect"):
+        alone.actuator.wait_for_controller()
+    alone.actuator.close()
+
+
+class Peer:
+    """A hand-made controller in this process."""
+
+    def __init__(self, address: str) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.connect(address)
+
+    def send(self, *frames: bytes) -> None:
+        self.socket.send_multipart(frames)
+
+    def answer(self, bench: Bench):
+        bench.pump(300, lambda acks: bool(self.socket.poll(0)))
+        assert self.socket.poll(1000)
+        return decode(self.socket.recv())
+
+    def close(self) -> None:
+        self.socket.close()
+        self.context.term()
+
+
+@pytest.fixture
+def peer(ipc, bench):
+    peers = []
+
+    def connect() -> Peer:
+        peers.append(Peer(ipc))
+        return peers[-1]
+
+    yield connect
+    for peer in peers:
+        peer.close()
+
+
+@pytest.mark.parametrize(
+    ("hello", "reason"),
+    [
+        (Hello(protocol=2, boot="x"), "protocol 2"),
+        (Hello(protocol=1, boot="x", simulated=True), "--simulated may not join"),
+        (Hello(protocol=1, boot="x", rest="pass"), "rest = pass needs a part sensor"),
+    ],
+)
+def test_a_controller_that_may_not_join_is_told_why(bench, peer, hello, reason):
+    connected = peer()
+    connected.send(encode(hello))
+    assert reason in connected.answer(bench).reason
+    assert not bench.actuator.connected
+
+
+def test_a_second_claimant_of_disposition_is_refused_while_the_first_lives(bench, peer):
+    first, second = peer(), peer()
+    first.send(encode(Hello(protocol=1, boot="one")))
+    assert first.answer(bench).boot == "one"
+    second.send(encode(Hello(protocol=1, boot="two")))
+    assert "taken by one" in second.answer(bench).reason
+    follower = peer()
+    follower.send(encode(Hello(protocol=1, boot="three", role="follower")))
+    assert follower.answer(bench).boot == "three"
+
+
+def test_hostile_bytes_are_dropped_and_counted_and_the_beat_goes_on(bench, peer):
+    good, bad = peer(), peer()
+    good.send(encode(Hello(protocol=1, boot="one")))
+    good.answer(bench)
+    for data in (b"", b"\xc1", b"x" * 1000, encode(Hello(protocol=1, boot="y"))[:-3]):
+        bad.send(data)
+    bad.send(b"two", b"frames")
+    bench.pump(200)
+    assert bench.actuator.dropped["unreadable"] == 5
+    assert bench.kinds() >= {"dropped_unreadable"}
+    assert bench.actuator.connected is False or good.socket.poll(1000)
+
+
+def test_a_controller_that_falls_silent_is_not_connected(bench, peer):
+    connected = peer()
+    connected.send(encode(Hello(protocol=1, boot="one")))
+    connected.answer(bench)
+    assert bench.actuator.connected
+    bench.pump(300)
+    assert not bench.actuator.connected
+    assert not bench.actuator.expect(1, 1, Action.REJECT, deadline())
+    assert bench.actuator.command(accept(1), deadline()) == 0
+
+

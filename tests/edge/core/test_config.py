@@ -1,0 +1,76 @@
+"""Every mistake in a station file is one line that names the key and what is allowed."""
+
+import pytest
+
+from edge.core.config import Station, load
+from edge.core.errors import ConfigError
+from edge.core.types import Action, Verdict
+
+GOOD = """
+name = "cell-7"
+budget_ms = 40
+[camera]
+source = "footage"
+path = "belt"
+[engine]
+model = "deeppcb"
+[policy]
+on_fail = "rework"
+[[policy.region_rules]]
+min_area_px = 40
+verdict = "indeterminate"
+[controller]
+bind = "tcp://127.0.0.1:5590"
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "cell.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_good_file_and_its_deadline(write):
+    station = load(write(GOOD), Station)
+    assert station.policy.on_fail is Action.REWORK
+    assert station.policy.region_rules[0].verdict is Verdict.INDETERMINATE
+    deadline = station.deadline(1_000_000)
+    assert (deadline.decide_by_ns, deadline.act_by_ns) == (36_000_000, 41_000_000)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("name =", "nmae =", "nmae: unknown key; allowed: camera, engine, name, budget_ms"),
+        ("on_fail", "on_fial", "policy.on_fial: unknown key; allowed: default, on_pass, on_fail"),
+        ("path =", "pth =", "camera.pth: unknown key; allowed: source, path, split, rate_hz"),
+        ('path = "belt"', "", "camera.path: missing"),
+        ("min_area_px", "area", "policy.region_rules[0].area: unknown key; allowed: min_area_px"),
+        ('"footage"', '"tape"', "'tape'; allowed: synthetic | footage | opencv"),
+        ('"rework"', '"eject"', "'eject'; allowed: accept | reject | rework | hold"),
+        ('on_fail = "rework"', 'on_fail = "accept"', "on_fail = accept would fail open; allowed:"),
+        ('on_fail = "rework"', 'default = "accept"', "default = accept needs a verdict; allowed:"),
+        ('"indeterminate"', '"maybe"', "'maybe'; allowed: pass | fail | indeterminate"),
+        ("= 40\n[camera]", "= 5\n[camera]", "margin_ms 5.0 must be below budget_ms 5.0"),
+        ("= 40\n[camera]", '= "x"\n[camera]', "budget_ms: expected `float`, got `str`"),
+        ("min_area_px = 40", "min_area_px = 0", "region_rules[0].min_area_px: expected `int` >= 1"),
+        ("[camera]", "[camera", "not TOML"),
+    ],
+)
+def test_one_line_names_file_key_and_allowed_values(write, old, new, line):
+    assert old in GOOD
+    path = write(GOOD.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load(path, Station)
+    assert line in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(tmp_path / "none.toml", Station)
