@@ -1,0 +1,193 @@
+"""The command line: options in, one call, words out. No logic lives here.
+
+Each command imports what it needs when it is called, so that `edge --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.core.errors import EdgeError
+
+app = typer.Typer(
+    help="Inspect parts, decide in time, command the machine.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+model_app = typer.Typer(help="Look at and build model packages.")
+app.add_typer(model_app, name="model")
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
+
+
+class Pace(StrEnum):
+    """How time passes in a replay."""
+
+    MAX = "max"
+    RECORDED = "recorded"
+
+
+class Provider(StrEnum):
+    """What the model runs on."""
+
+    CPU = "cpu"
+    OPENVINO = "openvino"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+
+
+class Rest(StrEnum):
+    """What happens to a part when the machine does nothing."""
+
+    REJECT = "reject"
+    PASS = "pass"
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to run.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Parts per second.")] = 20.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the parts; random if absent.")] = None,
+    json: JsonFile = None,
+) -> None:
+    """Run a whole station on synthetic parts, with an arm, and watch it."""
+    from rich.console import Console
+
+    from edge.demo import demo as run_demo
+    from edge.panel import summary
+
+    console = Console()
+    result = run_demo(seconds=seconds, rate_hz=rate, seed=seed, console=console)
+    console.print(summary(result))
+    _write_json(json, result)
+    if result.conservation_errors or result.commands != result.parts:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    station: Annotated[Path, typer.Argument(metavar="STATION.toml", help="The station file.")],
+    feed: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run a station until its source ends, or SIGTERM or Ctrl-C."""
+    from edge import app as composition
+    from edge.core import config
+    from edge.eventlog import EventLog
+
+    options = config.load(station, config.Station)
+    if feed is None:
+        balance = composition.run(options, EventLog(sys.stderr))
+    else:
+        balance = composition.run_fed(options, feed)
+    typer.echo(
+        f"{balance.triggers} parts, {balance.decided} decided, {balance.acks} acked, "
+        f"{balance.errors} conservation errors"
+    )
+
+
+@app.command()
+def arm(
+    connect: Annotated[str, typer.Option(help="The station's address, tcp://HOST:PORT.")],
+    rest: Annotated[Rest, typer.Option(help="A part's way if nothing moves.")] = Rest.REJECT,
+    part_sensor: Annotated[bool, typer.Option(help="A sensor sees parts go by.")] = False,
+    line_stop: Annotated[bool, typer.Option(help="A lost beat stops the line.")] = False,
+    simulated: Annotated[bool, typer.Option(help="Follow the station's virtual clock.")] = False,
+    log: Annotated[Path | None, typer.Option(help="Append one JSON line an action.")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Be the reference controller: default until a provably fresh ACCEPT."""
+    from control.arm_link import identity, serve
+    from edge.core.process import die_with_parent
+
+    if parent is not None:
+        die_with_parent(parent)
+    hello = identity(
+        rest=rest.value, part_sensor=part_sensor, line_stop=line_stop, simulated=simulated
+    )
+    serve(connect, hello, log, typer.echo)
+
+
+@app.command()
+def replay(
+    footage: Annotated[Path, typer.Argument(help="Data-set folder, footage.csv, images, video.")],
+    model: Annotated[str, typer.Option(help="A package's name in the zoo, or its file.")],
+    split: Annotated[str, typer.Option(help="Which rows of a manifest.csv.")] = "test",
+    pace: Annotated[Pace, typer.Option(help="Lock-step, or the recorded times.")] = Pace.MAX,
+    provider: Annotated[Provider, typer.Option(help="What to run on.")] = Provider.CPU,
+    json: JsonFile = None,
+) -> None:
+    """Replay footage through the real loop, engine and arm, and score it."""
+    from rich.console import Console
+
+    from edge import app as composition
+    from edge.panel import summary
+
+    result = composition.replay(
+        footage,
+        model,
+        split=split,
+        pace=pace.value,
+        provider=provider.value,
+        warn=lambda line: typer.echo(f"edge: warning: {line}", err=True),
+    )
+    Console().print(summary(result))
+    _write_json(json, result)
+
+
+@model_app.command()
+def info(
+    file: Annotated[str, typer.Argument(help="A package file, or a name in the zoo.")],
+) -> None:
+    """Show what a package is, takes, promises and was measured to do."""
+    from models import package
+    from models.describe import describe
+
+    typer.echo(describe(package.find(file)))
+
+
+@model_app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe's TOML file.")],
+    data: Annotated[Path | None, typer.Option(help="Data here instead of the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train, quantise, measure and seal a package from its recipe (extra `train`)."""
+    from models.build.build import build as run_build
+
+    typer.echo(run_build(recipe, data=data, resume=resume, report=typer.echo))
+
+
+def _write_json(path: Path | None, result: object) -> None:
+    if path is None:
+        return
+    import msgspec
+
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+    except OSError as error:
+        raise EdgeError(f"--json {path}: {error.strerror}") from None
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        typer.echo(f"edge: {' '.join(error.format_message().split())}", err=True)
+        sys.exit(2)
+    except EdgeError as error:
+        typer.echo(f"edge: {error}", err=True)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""One JSON line an event on a stream: quiet while nothing happens."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+import msgspec
+
+from edge.core.clock import now_ns
+from edge.core.types import PartRecord
+
+
+class EventLog:
+    """A recorder for a station run by hand or by systemd: events, and parts that defaulted."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def part(self, record: PartRecord) -> None:
+        if record.decision.fault is not None:
+            self.event("default", record.part, f"{record.decision.action}: {record.decision.fault}")
+
+    def event(self, kind: str, part: int, detail: str) -> None:
+        line = {"at_ns": now_ns(), "event": kind, "part": part, "detail": detail}
+        self._stream.write(msgspec.json.encode(line).decode() + "\n")
+        self._stream.flush()

@@ -1,0 +1,193 @@
+"""The keeper thread: starts engine workers and reaps them, away from the deadline loop.
+
+It lives as long as the engine, because a worker's parent-death signal is tied to the thread
+that started it. News reach the loop through a queue and an eventfd.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from edge.core.clock import NS_PER_S, SystemClock
+from models.exchange import FAILED, READY, result_record
+
+START_TIMEOUT_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+
+
+class WorkerProcess(NamedTuple):
+    """A worker and the station's end of its socket."""
+
+    process: subprocess.Popen[bytes]
+    link: socket.socket
+
+
+class Ready(NamedTuple):
+    """A worker is warm."""
+
+    worker: WorkerProcess
+
+
+class Lost(NamedTuple):
+    """A worker did not get as far as being ready, in its own words."""
+
+    detail: str
+
+
+class Reaped(NamedTuple):
+    """A killed worker is gone for good; the slot it could have read, if any."""
+
+    slot: int | None
+
+
+class _Bury(NamedTuple):
+    worker: WorkerProcess
+    slot: int | None
+
+
+News = Ready | Lost | Reaped
+
+
+class Keeper:
+    """Starts one worker at once and another for every `spawn`; retries with growing pauses."""
+
+    def __init__(self, command: Callable[[int], list[str]], pool_fd: int) -> None:
+        self._command, self._pool_fd = command, pool_fd
+        self._jobs: queue.SimpleQueue[_Bury | str] = queue.SimpleQueue()
+        self._news: deque[News] = deque()
+        self._news_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._woken, self._heard = 0, 0
+        self._stopping = False
+        self._corpses: list[_Bury] = []
+        self._clock = SystemClock()
+        self._thread = threading.Thread(target=self._run, name="edge-keeper", daemon=True)
+        self.spawn()
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._news_fd
+
+    def spawn(self) -> None:
+        """Ask for one more worker; Ready follows when it is warm, Lost for each failed try."""
+        self._jobs.put("spawn")
+
+    def bury(self, worker: WorkerProcess, slot: int | None) -> None:
+        """Ask for a killed or closed worker to be reaped; Reaped follows."""
+        self._jobs.put(_Bury(worker, slot))
+
+    def first(self, timeout_s: float) -> Ready | Lost:
+        """Block for the first worker; only its first try counts."""
+        until_ns = self._clock.now_ns() + round(timeout_s * NS_PER_S)
+        while self._clock.now_ns() < until_ns:
+            self._clock.wait((self._news_fd,), until_ns)
+            for news in self.news():
+                if isinstance(news, Ready | Lost):
+                    return news
+        return Lost(f"no engine worker was ready within {timeout_s:g} s")
+
+    def news(self) -> Iterator[News]:
+        """What happened since the last call."""
+        if self._woken != self._heard:  # else spare the loop a system call a turn
+            self._heard = self._woken
+            os.eventfd_read(self._news_fd)
+        while self._news:
+            yield self._news.popleft()
+
+    def close(self) -> None:
+        """End the thread and every worker it still knows of."""
+        self._stopping = True
+        os.eventfd_write(self._stop_fd, 1)
+        self._jobs.put("stop")
+        self._thread.join()
+        for news in self._news:
+            if isinstance(news, Ready):
+                _end(news.worker)
+        for corpse in self._corpses:
+            _end(corpse.worker)
+        os.close(self._news_fd)
+        os.close(self._stop_fd)
+
+    def _post(self, news: News) -> None:
+        self._news.append(news)
+        os.eventfd_write(self._news_fd, 1)
+        self._woken += 1  # after the write, so that a reader never reads an empty eventfd
+
+    def _run(self) -> None:
+        while True:
+            match self._jobs.get():
+                case "stop":
+                    return
+                case _Bury() as corpse:
+                    self._corpses.append(corpse)
+                    self._reap()
+                case _:
+                    self._start()
+
+    def _reap(self) -> None:
+        """Wait a moment for each killed worker; one stuck in the kernel is tried again later."""
+        for corpse in list(self._corpses):
+            try:
+                corpse.worker.process.wait(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                corpse.worker.process.kill()
+                continue
+            self._corpses.remove(corpse)
+            self._post(Reaped(corpse.slot))
+
+    def _start(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping:
+            worker = self._launch()
+            detail = self._first_word(worker)
+            if not detail:
+                self._post(Ready(worker))
+                return
+            _end(worker)
+            self._post(Lost(detail))
+            pause_ns = round(pause_s * NS_PER_S)
+            self._clock.wait((self._stop_fd,), self._clock.now_ns() + pause_ns)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            self._reap()
+
+    def _launch(self) -> WorkerProcess:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            fds = (theirs.fileno(), self._pool_fd)
+            process = subprocess.Popen(
+                self._command(theirs.fileno()),
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C is for the station, which finishes its parts first
+            )
+        return WorkerProcess(process, ours)
+
+    def _first_word(self, worker: WorkerProcess) -> str:
+        """ "" when the worker reports ready, else why it is not."""
+        until_ns = self._clock.now_ns() + round(START_TIMEOUT_S * NS_PER_S)
+        ready = self._clock.wait((worker.link.fileno(), self._stop_fd), until_ns)
+        if worker.link.fileno() not in ready:
+            return f"the engine worker was not ready within {START_TIMEOUT_S:g} s"
+        data, word = result_record()
+        try:
+            size = worker.link.recv_into(data)
+        except OSError:
+            size = 0
+        if size != len(data) or int(word["kind"][0]) not in (READY, FAILED):
+            return "the engine worker ended before it was ready"
+        if int(word["kind"][0]) == FAILED:
+            return bytes(word["detail"][0]).decode(errors="replace")
+        return ""
+
+
+def _end(worker: WorkerProcess) -> None:
+    worker.link.close()
+    worker.process.kill()
+    worker.process.wait()

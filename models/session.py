@@ -1,0 +1,103 @@
+"""The ONNX Runtime session of a worker, bound once to every slot of the pool.
+
+Inputs are bound to the slots' own memory: a frame written there later is seen without another
+bind and without a copy. Outputs land in arrays allocated here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from edge.core.errors import EngineError, PackageError
+from edge.core.pool import FramePool, View
+from edge.core.types import ViewSpec
+from models import providers
+
+_ELEMENT = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+
+
+def available() -> list[str]:
+    """ONNX Runtime's names of the providers in this installation."""
+    return list(ort.get_available_providers())
+
+
+class BoundSession:
+    """One model on one provider over all slots of a pool."""
+
+    def __init__(
+        self,
+        model: bytes,
+        views: tuple[ViewSpec, ...],
+        pool: FramePool,
+        provider: str,
+        threads: int,
+    ) -> None:
+        """EngineError where the provider is not active, PackageError where inputs do not fit."""
+        row = providers.require(provider, available())
+        self._session = ort.InferenceSession(
+            model, _options(threads), providers=[(row.onnxruntime_name, row.options)]
+        )
+        if self._session.get_providers()[0] != row.onnxruntime_name:
+            raise EngineError(f"provider {provider}: ONNX Runtime fell back to another one")
+        _check_inputs(self._session.get_inputs(), views)
+        self.outputs: dict[str, View] = {
+            node.name: np.zeros(_static(node.name, node.shape), _element(node))
+            for node in self._session.get_outputs()
+        }
+        self._bindings = [self._bind(pool, views, slot) for slot in range(pool.slots)]
+
+    def run(self, slot: int) -> None:
+        """Judge the slot's views; the results are in `outputs` until the next run."""
+        self._session.run_with_iobinding(self._bindings[slot])
+
+    def _bind(self, pool: FramePool, views: tuple[ViewSpec, ...], slot: int) -> Any:
+        binding, arrays = self._session.io_binding(), pool.arrays(slot)
+        shapes = {node.name: node.shape for node in self._session.get_inputs()}
+        for view in views:
+            array = arrays[view.name]
+            binding.bind_input(
+                view.name, "cpu", 0, array.dtype.type, shapes[view.name], array.ctypes.data
+            )
+        for name, output in self.outputs.items():
+            binding.bind_output(
+                name, "cpu", 0, output.dtype.type, list(output.shape), output.ctypes.data
+            )
+        return binding
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    # Spinning threads would take the second core of a small box from the deadline loop.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _check_inputs(nodes: list[Any], views: tuple[ViewSpec, ...]) -> None:
+    """Every input is a view of the manifest, of the same element type and count."""
+    if sorted(node.name for node in nodes) != sorted(view.name for view in views):
+        names = ", ".join(node.name for node in nodes)
+        raise PackageError(f"the graph's inputs ({names}) are not the manifest's views")
+    for view in views:
+        node = next(node for node in nodes if node.name == view.name)
+        same_count = np.prod(_static(node.name, node.shape)) == np.prod(view.shape)
+        if _element(node) != view.dtype or not same_count:
+            raise PackageError(f"input {view.name}: {node.type} {node.shape} is not {view.shape}")
+
+
+def _static(name: str, shape: list[Any]) -> list[int]:
+    if not all(isinstance(size, int) and size > 0 for size in shape):
+        raise PackageError(f"{name}: shape {shape} is not fixed")
+    return shape
+
+
+def _element(node: Any) -> str:
+    if node.type not in _ELEMENT:
+        raise PackageError(f"{node.name}: {node.type}; allowed: {' | '.join(_ELEMENT)}")
+    return _ELEMENT[node.type]

@@ -1,0 +1,255 @@
+"""The engine against real child processes: an honest worker, and ones that hang, die or lie."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge.core.clock import NS_PER_MS, NS_PER_S, SystemClock
+from edge.core.errors import EngineError
+from edge.core.pool import FramePool, Holder
+from edge.core.process import python_module
+from edge.core.types import Answer, Fault, Frame, Prediction
+from models import package
+from models.engine import WorkerEngine
+from models.exchange import WorkerPlan
+
+CLOCK = SystemClock()
+ROGUE = Path(__file__).with_name("rogue_worker.py")
+
+
+class Bench:
+    """A pool and an engine, and the loop's part of their conversation."""
+
+    def __init__(self, views, command, hang_ns=150 * NS_PER_MS):
+        self.events = []
+        self.pool = FramePool.create(views, 4)
+        self.engine = WorkerEngine(
+            self.pool,
+            command(self.pool),
+            hang_ns=hang_ns,
+            event=lambda *event: self.events.append(event),
+        )
+        self.part = 0
+
+    def submit(self, gray=0, force=0.0):
+        self.part += 1
+        slot, generation = self.pool.lease(self.part)
+        arrays = self.pool.arrays(slot)
+        arrays["image"].fill(gray)
+        arrays["force"].fill(force)
+        self.engine.submit(Frame(self.part, slot, generation, CLOCK.now_ns()))
+        self.pool.release(slot, Holder.PART)  # decided elsewhere; the engine still holds it
+        return slot
+
+    def answer(self, within_s=5.0) -> Answer:
+        until = CLOCK.now_ns() + round(within_s * NS_PER_S)
+        while (now := CLOCK.now_ns()) < until:
+            if answer := self.engine.poll(now):
+                return answer
+            CLOCK.wait(self.engine.filenos(), min(until, self.engine.due_ns() or until))
+        raise AssertionError("no answer")
+
+    def until(self, holds, within_s=10.0):
+        until = CLOCK.now_ns() + round(within_s * NS_PER_S)
+        while not holds():
+            assert CLOCK.now_ns() < until
+            assert self.engine.poll(CLOCK.now_ns()) is None
+            CLOCK.wait(self.engine.filenos(), CLOCK.now_ns() + 20 * NS_PER_MS)
+
+
+def honest(path: Path, **changes):
+    loaded = package.load(path)
+
+    def for_pool(pool):
+        def command(fd):
+            plan = WorkerPlan(str(path), loaded.file_sha256, "cpu", 1, pool.slots, pool.fd, fd,
+                              os.getpid())  # fmt: skip
+            plan = msgspec.structs.replace(plan, **changes)
+            return python_module("models.worker", msgspec.json.encode(plan).decode())
+
+        return command
+
+    return loaded.manifest.views, for_pool
+
+
+def rogue(mode):
+    return lambda pool: lambda fd: [sys.executable, str(ROGUE), mode, str(fd)]
+
+
+@pytest.fixture
+def bench(request):
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Bench(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.engine.close()
+        one.pool.close()
+
+
+@pytest.fixture
+def good(bench, tiny_package):
+    bench = bench(*honest(tiny_package))
+    bench.engine.start()
+    return bench
+
+
+def test_a_score_and_regions_come_back_from_the_slot_in_place(good):
+    good.submit(gray=51)
+    answer = good.answer()
+    assert isinstance(answer.outcome, Prediction)
+    assert answer.outcome.score == pytest.approx(0.2)
+    assert answer.outcome.regions == ()
+    stamps = answer.stamps
+    assert stamps.received_ns <= stamps.started_ns <= stamps.ended_ns <= stamps.sent_ns
+    good.submit(gray=255)
+    (region,) = good.answer().outcome.regions
+    assert (region.x, region.y, region.width, region.height) == (0, 0, 16, 16)
+    assert region.area_px == 256
+    assert good.pool.free == 4
+
+
+def test_a_later_frame_in_the_same_slot_is_seen_without_another_bind(good):
+    scores = []
+    for gray in (10, 200, 10, 60, 255, 0):
+        good.submit(gray=gray)
+        scores.append(good.answer().outcome.score)
+    assert scores == pytest.approx([g / 255 for g in (10, 200, 10, 60, 255, 0)])
+
+
+def test_nan_in_the_samples_is_bad_output_and_the_worker_is_replaced(good):
+    good.submit(force=np.nan)
+    assert good.answer().outcome is Fault.BAD_OUTPUT
+    good.until(lambda: good.engine.ready and good.pool.free == 4)
+    good.submit(gray=51)
+    assert good.answer().outcome.score == pytest.approx(0.2)
+    assert good.engine.replaced == 1
+
+
+def test_a_slot_leased_again_is_a_stale_frame_and_not_a_score(good):
+    slot, generation = good.pool.lease(1)
+    good.engine.submit(Frame(1, slot, generation - 1, CLOCK.now_ns()))
+    assert good.answer().outcome is Fault.STALE_FRAME
+    good.pool.release(slot, Holder.PART)
+
+
+def test_a_killed_worker_answers_engine_down_and_is_replaced(good):
+    os.kill(good.engine.worker_pid, signal.SIGSTOP)  # so that the frame is surely in flight
+    good.submit()
+    os.kill(good.engine.worker_pid, signal.SIGKILL)
+    assert good.answer().outcome is Fault.ENGINE_DOWN
+    good.until(lambda: good.engine.ready and good.pool.free == 4)
+    good.submit(gray=51)
+    assert good.answer().outcome.score == pytest.approx(0.2)
+
+
+def test_a_stopped_worker_is_killed_after_hang_ns_and_its_slot_is_in_quarantine(good):
+    os.kill(good.engine.worker_pid, signal.SIGSTOP)
+    slot = good.submit()
+    started = CLOCK.now_ns()
+    assert good.answer().outcome is Fault.ENGINE_DOWN
+    assert CLOCK.now_ns() - started >= 150 * NS_PER_MS
+    assert good.pool.holders(slot) in (Holder.QUARANTINE, Holder(0))
+    good.until(lambda: good.pool.free == 4 and good.engine.ready)
+
+
+def test_a_queued_frame_waits_for_the_next_worker(good):
+    os.kill(good.engine.worker_pid, signal.SIGSTOP)
+    good.submit()
+    good.submit(gray=51)
+    assert good.answer().outcome is Fault.ENGINE_DOWN
+    assert good.answer(10.0).outcome.score == pytest.approx(0.2)
+
+
+def test_an_abandoned_queued_frame_is_dropped_and_its_slot_freed(good):
+    os.kill(good.engine.worker_pid, signal.SIGSTOP)
+    good.submit()
+    good.submit()
+    good.engine.abandon(2)
+    assert good.pool.free == 3
+    assert good.answer().part == 1
+    good.until(lambda: good.pool.free == 4)
+
+
+def test_in_lock_step_an_abandoned_frame_ends_its_worker_at_once(bench, tiny_package):
+    lockstep = bench(*honest(tiny_package), hang_ns=None)
+    lockstep.engine.start()
+    os.kill(lockstep.engine.worker_pid, signal.SIGSTOP)
+    lockstep.submit()
+    assert lockstep.engine.poll(CLOCK.now_ns()) is None
+    lockstep.engine.abandon(1)
+    assert lockstep.answer().outcome is Fault.ENGINE_DOWN
+
+
+@pytest.mark.parametrize(
+    ("mode", "fault"),
+    [
+        ("hangs", Fault.ENGINE_DOWN),
+        ("dies", Fault.ENGINE_DOWN),
+        ("exits", Fault.ENGINE_DOWN),
+        ("nan", Fault.BAD_OUTPUT),
+        ("short", Fault.BAD_OUTPUT),
+        ("noise", Fault.BAD_OUTPUT),
+        ("other_part", Fault.BAD_OUTPUT),
+        ("other_generation", Fault.BAD_OUTPUT),
+        ("too_many_regions", Fault.BAD_OUTPUT),
+        ("unknown_fault", Fault.BAD_OUTPUT),
+    ],
+)
+def test_a_rogue_worker_is_a_fault_and_is_replaced(bench, tiny_package, mode, fault):
+    views, _ = honest(tiny_package)
+    rogued = bench(views, rogue(mode))
+    rogued.engine.start()
+    first = rogued.engine.worker_pid
+    rogued.submit()
+    assert rogued.answer().outcome is fault
+    rogued.until(lambda: rogued.engine.ready and rogued.pool.free == 4)
+    assert rogued.engine.worker_pid != first
+    assert [kind for kind, _, _ in rogued.events] == ["worker_replaced", "worker_ready"]
+
+
+def test_a_slow_answer_is_still_an_answer(bench, tiny_package):
+    slow = bench(honest(tiny_package)[0], rogue("slow"))
+    slow.engine.start()
+    slow.submit()
+    assert isinstance(slow.answer().outcome, Prediction)
+    assert slow.engine.replaced == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"provider": "tensorrt"}, "provider tensorrt: not in this installation"),
+        ({"file_sha256": "0" * 64}, "changed since the station read it"),
+        ({"package": "none.onnx"}, "none.onnx: no such file"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why(bench, tiny_package, changes, words):
+    broken = bench(*honest(tiny_package, **changes))
+    with pytest.raises(EngineError, match=words):
+        broken.engine.start()
+
+
+def test_a_worker_that_dies_at_birth_is_named(bench, tiny_package):
+    broken = bench(honest(tiny_package)[0], rogue("dies_at_birth"))
+    with pytest.raises(EngineError, match="ended before it was ready"):
+        broken.engine.start()
+
+
+def test_no_worker_outlives_its_engine(bench, tiny_package):
+    short = bench(*honest(tiny_package))
+    short.engine.start()
+    pid = short.engine.worker_pid
+    short.engine.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
