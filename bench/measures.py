@@ -1,0 +1,160 @@
+"""One function a group of figures; each runs the real thing and returns numbers by name."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from edge.app import replay
+from edge.core.clock import NS_PER_MS, NS_PER_S, now_ns
+from edge.core.pool import FramePool
+from edge.core.process import python_module
+from edge.replay import Report
+from models import package
+from models.package import Package
+from models.session import BoundSession
+from sensors.synthetic import PartGenerator
+from sensors.synthetic_camera import write_footage
+
+Figures = dict[str, float]
+PACKAGES = ("deeppcb", "synthetic-part")
+UNSEEN_SEED = 77_001
+THREADS = 2
+
+
+class SkippedError(Exception):
+    """A group that cannot be measured here, and why."""
+
+
+def _data(name: str) -> Path:
+    folder = Path(__file__).parents[1].parent / "shared" / "data" / name
+    if not folder.is_dir():
+        raise SkippedError(f"../shared/data/{name} is not here")
+    return folder
+
+
+def start_up() -> Figures:
+    """The time a person waits for `edge --help`: median of 9 runs, after one to warm the cache."""
+    times = []
+    for _ in range(10):
+        started = now_ns()
+        subprocess.run(python_module("edge", "--help"), stdout=subprocess.DEVNULL, check=True)
+        times.append((now_ns() - started) / NS_PER_S)
+    return {"help_s": statistics.median(times[1:])}
+
+
+def recorded() -> Figures:
+    """deeppcb's test split in real time, 20 parts a second, deadlines and all."""
+    result = replay(_data("deeppcb"), "deeppcb", pace="recorded", threads=THREADS)
+    assert result.latency_ms is not None
+    assert result.session_ms is not None
+    assert result.overhead_ms is not None
+    return _accounts(result) | {
+        "scored_missing": result.parts - result.scored,
+        "overruns": result.overruns,
+        "late_commands": result.late_commands,
+        "latency_p99_ms": result.latency_ms["p99"],
+        "overhead_p50_ms": result.overhead_ms["p50"],
+        "auroc": result.auroc or 0.0,
+        "parts": result.parts,
+        "latency_p50_ms": result.latency_ms["p50"],
+        "session_p50_ms": result.session_ms["p50"],
+        "overhead_p99_ms": result.overhead_ms["p99"],
+        "detection": result.detection or 0.0,
+        "overkill_rate": result.overkill_rate or 0.0,
+    }
+
+
+def _accounts(result: Report) -> Figures:
+    return {
+        "commands_missing": result.parts - result.commands,
+        "conservation_errors": result.conservation_errors,
+    }
+
+
+def exact() -> Figures:
+    """Digests of three replays; the third while two processes keep both cores busy."""
+    folder = _data("deeppcb")
+    digests = [replay(folder, "deeppcb").decisions_sha256 for _ in range(2)]
+    with _loaded_cores(2):
+        digests.append(replay(folder, "deeppcb").decisions_sha256)
+    return {"different_digests": len(set(digests)) - 1, "replays": len(digests)}
+
+
+@contextmanager
+def _loaded_cores(count: int) -> Iterator[None]:
+    burn = [sys.executable, "-c", "while True: pass"]
+    loads = [subprocess.Popen(burn) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for load in loads:
+            load.kill()
+            load.wait()
+
+
+def precision() -> Figures:
+    """AUROC through the real replay and session.run in turns, INT8 against the FP32 twin."""
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
+        synthetic = write_footage(PartGenerator(UNSEEN_SEED), Path(name), 600)
+        for model in PACKAGES:
+            quantised = package.find(model)
+            twin = package.load(quantised.path.parent / "twins" / f"{model}-fp32.onnx")
+            footage = synthetic if model == "synthetic-part" else _data(model)
+            key = model.replace("-", "_")
+            scores = [replay(footage, str(one.path)).auroc or 0.0 for one in (quantised, twin)]
+            fast, slow = paired_session_ms(quantised, twin)
+            figures[f"{key}_auroc_loss"] = scores[1] - scores[0]
+            figures[f"{key}_speed_up"] = slow / fast
+            figures[f"{key}_int8_ms"], figures[f"{key}_fp32_ms"] = fast, slow
+    figures["largest_package_bytes"] = max(package.find(model).size for model in PACKAGES)
+    return figures
+
+
+def paired_session_ms(first: Package, second: Package, runs: int = 200) -> tuple[float, float]:
+    """Medians of session.run alone, the two in turns so that drift of the machine hits both."""
+    pool = FramePool.create(first.manifest.views, 4)
+    sessions = [
+        BoundSession(one.model_bytes(), one.manifest.views, pool, "cpu", THREADS)
+        for one in (first, second)
+    ]
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(runs + 10):
+        for session, series in zip(sessions, times, strict=True):
+            started = now_ns()
+            session.run(turn % pool.slots)
+            series.append((now_ns() - started) / NS_PER_MS)
+    return statistics.median(times[0][10:]), statistics.median(times[1][10:])
+
+
+def demo() -> Figures:
+    """The whole demonstration as a person starts it, on an unseen seed."""
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
+        path = Path(name) / "demo.json"
+        command = python_module("edge", "demo", "--seed", str(UNSEEN_SEED), "--json", str(path))
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        result = msgspec.json.decode(path.read_bytes(), type=Report)
+    return _accounts(result) | {
+        "detection": result.detection or 0.0,
+        "overkill_rate": 1.0 if result.overkill_rate is None else result.overkill_rate,
+        "parts": result.parts,
+        "overruns": result.overruns,
+        "escapes": result.escapes or 0,
+    }
+
+
+GROUPS: dict[str, Callable[[], Figures]] = {
+    "start_up": start_up,
+    "recorded": recorded,
+    "exact": exact,
+    "precision": precision,
+    "demo": demo,
+}
