@@ -30,7 +30,7 @@ from edge.core.types import (
 class ManualClock:
     """Time that moves only by waiting (straight to the instant) or by `now`."""
 
-    def __init__(self, now_ns: int = 0) -> None:
+    def __init__(self, now_ns: int = 1) -> None:
         self.now = now_ns
 
     def now_ns(self) -> int:
@@ -43,12 +43,20 @@ class ManualClock:
 
 
 class ScriptedCamera:
-    """Triggers and frames at scripted instants; `miscount` makes its own count drift."""
+    """Triggers and frames at scripted instants.
+
+    miscount makes its own count drift; the frames of broken parts come as BAD_FRAME.
+    """
 
     def __init__(
-        self, pool: FramePool, arrivals: Sequence[tuple[int, int | None]], *, miscount: int = 0
+        self,
+        pool: FramePool,
+        arrivals: Sequence[tuple[int, int | None]],
+        *,
+        miscount: int = 0,
+        broken: frozenset[int] = frozenset(),
     ) -> None:
-        self._pool, self._miscount = pool, miscount
+        self._pool, self._miscount, self._broken = pool, miscount, broken
         self._arrivals = deque(enumerate(arrivals, start=1))
         self._frames: deque[tuple[int, int]] = deque()
         self._given = 0
@@ -73,6 +81,8 @@ class ScriptedCamera:
     def poll(self, now_ns: int, open_parts: int) -> Trigger | Frame | NoFrame | None:
         if self._frames and self._frames[0][1] <= now_ns:
             part, at_ns = self._frames.popleft()
+            if part in self._broken:
+                return NoFrame(part, Fault.BAD_FRAME, "scripted")
             lease = self._pool.lease(part)
             if lease is None:
                 return NoFrame(part, Fault.MISSED_TRIGGER, "no free slot")

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
+# The last stretch of a wait is spent looking instead of sleeping: after a sleep of 20 ms an idle
+# 2-core virtual machine woke 190 us late (median of 100; 245 at the 90th percentile).
+SPIN_NS = 250_000
+
 
 def now_ns() -> int:
     """Nanoseconds since boot, suspends included; the same for every process of the machine."""
@@ -28,8 +32,14 @@ class SystemClock:
     def wait(self, fds: Sequence[int], until_ns: int | None, *, busy: bool = False) -> list[int]:
         # select() rather than poll() or epoll: Python rounds their time-outs up to whole
         # milliseconds, which would make every default up to 1 ms late.
-        timeout = None if until_ns is None else max(0, until_ns - now_ns()) / NS_PER_S
-        return select.select(fds, [], [], timeout)[0]
+        if until_ns is None:
+            return select.select(fds, [], [])[0]
+        sleep_ns = until_ns - SPIN_NS - now_ns()
+        if sleep_ns > 0 and (ready := select.select(fds, [], [], sleep_ns / NS_PER_S)[0]):
+            return ready
+        while not (ready := select.select(fds, [], [], 0)[0]) and now_ns() < until_ns:
+            pass
+        return ready
 
 
 class VirtualClock:
@@ -38,9 +48,11 @@ class VirtualClock:
     While work is outstanding (`busy`), real time passes on the fds, up to `watchdog_ns` a
     wait; then the clock jumps to the instant waited for, so that a hung worker runs into
     its part's deadline. A slow or busy machine therefore changes no decision.
+
+    It starts at one second, since an instant of 0 in a record means that it never came.
     """
 
-    def __init__(self, *, watchdog_ns: int = 10 * NS_PER_S, start_ns: int = 0) -> None:
+    def __init__(self, *, watchdog_ns: int = 10 * NS_PER_S, start_ns: int = NS_PER_S) -> None:
         self._now_ns = start_ns
         self.watchdog_ns = watchdog_ns
 

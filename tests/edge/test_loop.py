@@ -33,10 +33,12 @@ def deadline(trigger_ns: int) -> Deadline:
 class Line:
     """One scripted station: its ports, and a run to the end."""
 
-    def __init__(self, arrivals, *, slots=8, actuator=None, miscount=0, **engine):
+    def __init__(
+        self, arrivals, *, slots=8, actuator=None, miscount=0, broken=frozenset(), **engine
+    ):
         self.clock = ManualClock()
         self.pool = FramePool.create(VIEWS, slots)
-        self.camera = ScriptedCamera(self.pool, arrivals, miscount=miscount)
+        self.camera = ScriptedCamera(self.pool, arrivals, miscount=miscount, broken=broken)
         self.engine = ScriptedEngine(self.pool, self.clock, **engine)
         self.actuator = actuator(self.clock) if actuator else RecordingActuator(self.clock)
         self.recorder = ListRecorder()
@@ -136,6 +138,14 @@ def test_a_frame_after_the_default_frees_its_slot(line):
     assert run.pool.free == 8
 
 
+def test_a_broken_frame_is_a_default_at_once_and_not_at_the_deadline(line):
+    run = line(spaced(3), broken=frozenset({1, 3}))
+    assert [r.decision.fault for r in run.recorder.parts] == [
+        *(Fault.BAD_FRAME, None, Fault.BAD_FRAME),
+    ]
+    assert run.actuator.commands[0][0] == 60 * MS
+
+
 def test_a_worker_that_dies_defaults_its_part(line):
     run = line(spaced(2), behaviour=lambda part: "die" if part == 1 else "answer")
     assert [d.action for _, d in run.actuator.commands] == [Action.REJECT, Action.ACCEPT]
@@ -213,11 +223,12 @@ SCHEDULES = st.lists(
     min_size=1,
     max_size=25,
 )
+PARTS = st.frozensets(st.integers(1, 25), max_size=5)
 
 
 @settings(max_examples=150, deadline=None)
-@given(SCHEDULES, st.frozensets(st.integers(1, 25), max_size=5))
-def test_conservation_and_no_accept_on_a_fault_under_any_schedule(schedule, deaf):
+@given(SCHEDULES, PARTS, PARTS)
+def test_conservation_and_no_accept_on_a_fault_under_any_schedule(schedule, deaf, broken):
     arrivals, at = [], 0
     for gap, frame, *_ in schedule:
         at += gap
@@ -230,6 +241,7 @@ def test_conservation_and_no_accept_on_a_fault_under_any_schedule(schedule, deaf
 
     run = Line(
         arrivals_in_order,
+        broken=broken,
         actuator=lambda clock: RecordingActuator(clock, deaf=deaf),
         cost_ns=lambda part: schedule[part - 1][2] * MS,
         outcome=outcome,

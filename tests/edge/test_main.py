@@ -194,5 +194,3 @@ def test_model_info_tells_what_a_package_is():
     assert run.returncode == 0
     for word in ("content_sha256", "thresholds", "view", "terms"):
         assert word in run.stdout
-
-

@@ -37,13 +37,13 @@ def test_an_idle_virtual_clock_jumps_at_once(silent):
 
 
 def test_a_busy_virtual_clock_stands_still_while_an_fd_speaks(readable):
-    clock = VirtualClock()
+    clock = VirtualClock(start_ns=7)
     assert clock.wait((readable,), 50, busy=True) == [readable]
-    assert clock.now_ns() == 0
+    assert clock.now_ns() == 7
 
 
 def test_the_watchdog_ends_a_wait_for_work_that_never_comes(silent):
-    clock = VirtualClock(watchdog_ns=10 * NS_PER_MS)
+    clock = VirtualClock(watchdog_ns=10 * NS_PER_MS, start_ns=1)
     before = SystemClock().now_ns()
     assert clock.wait((silent,), 45, busy=True) == []
     assert clock.now_ns() == 45
