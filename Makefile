@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Neither needs root.
-.PHONY: demo test check venv bench lock clean
+.PHONY: demo test check venv venv-train bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,6 +29,14 @@ $(VENV)/.edge: requirements/cpu.txt pyproject.toml deploy/venv.sh
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.edge
 	@PYTHON=$(PYTHON) sh deploy/venv.sh $(VENV) requirements/dev.txt
+	@touch $@
+
+# Training needs torch (hundreds of megabytes), so it has an environment of its own.
+venv-train: .venv-train/.edge
+
+.venv-train/.edge: requirements/dev.txt pyproject.toml deploy/venv.sh
+	@PYTHON=$(PYTHON) sh deploy/venv.sh .venv-train requirements/dev.txt
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@touch $@
 
 # One lock a flavour: every version and hash, build backend included, no index address.

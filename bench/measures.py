@@ -11,19 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from edge.app import replay
 from edge.core.clock import NS_PER_MS, NS_PER_S, now_ns
 from edge.core.pool import FramePool
 from edge.core.process import python_module
+from edge.core.types import Fit, ViewSpec
 from edge.replay import Report
 from models import package
+from models.build.unfit import refused_share, survey
 from models.package import Package
 from models.session import BoundSession
+from sensors.footage import open_footage
 from sensors.synthetic import PartGenerator
 from sensors.synthetic_camera import write_footage
 
 Figures = dict[str, float]
+Picture = npt.NDArray[np.uint8]
 PACKAGES = ("deeppcb", "synthetic-part")
 UNSEEN_SEED = 77_001
 THREADS = 2
@@ -135,6 +141,53 @@ def paired_session_ms(first: Package, second: Package, runs: int = 200) -> tuple
     return statistics.median(times[0][10:]), statistics.median(times[1][10:])
 
 
+def unfit() -> Figures:
+    """Unfit pictures against each package, and how many good test parts are refused as unfit."""
+    others = {name: _data(name) for name in ("magnetic_tile", "casting_impeller", "deeppcb")}
+    generator = PartGenerator(UNSEEN_SEED, defect_share=0.0)
+    belts = [generator.belt(index) for index in range(100)]
+    figures: Figures = {"shown": 0, "accepted": 0}
+    refused = []
+    for model in PACKAGES:
+        loaded = package.find(model)
+        views = loaded.manifest.views
+        if model == "synthetic-part":
+            parts = np.stack([generator.part(index).image[None] for index in range(1, 1001)])
+            foreign: list[Picture] = []
+        else:
+            parts = _pictures(others[model], views, label="good")
+            foreign = [generator.part(index).image for index in range(1, 51)]
+        square = (ViewSpec("image", "picture", "uint8", (512, 512), Fit("resize")),)
+        for name, folder in others.items():
+            if name != model:
+                foreign += [part[0] for part in _pictures(folder, square, most=50)]
+        spread = np.random.default_rng(1).permutation(len(foreign))
+        table = survey(loaded, parts[:100], belts, [foreign[place] for place in spread])
+        figures["shown"] += sum(row.shown for row in table)
+        figures["accepted"] += sum(row.passed for row in table)
+        refused.append(refused_share(loaded, parts))
+        figures[f"{model.replace('-', '_')}_good_refused"] = refused[-1] * len(parts)
+        figures[f"{model.replace('-', '_')}_good"] = len(parts)
+    figures["good_refused_share"] = max(refused)
+    return figures
+
+
+def _pictures(
+    folder: Path, views: tuple[ViewSpec, ...], *, label: str | None = None, most: int | None = None
+) -> Picture:
+    """Parts of a set's test split, spread over it, as (n, views, H, W), as a station sees them."""
+    footage = open_footage(folder, split="test", views=views)
+    rows = [row for row in range(len(footage)) if label in (None, footage.label(row + 1))]
+    rows = rows[:: max(1, len(rows) // most)][:most] if most else rows
+    reader, parts = footage.reader(), []
+    for row in rows:
+        arrays = {view.name: np.zeros(view.shape, view.dtype) for view in views}
+        reader.fill(row, arrays)
+        parts.append(np.stack(list(arrays.values())))
+    reader.close()
+    return np.stack(parts)
+
+
 def demo() -> Figures:
     """The whole demonstration as a person starts it, on an unseen seed."""
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
@@ -156,5 +209,6 @@ GROUPS: dict[str, Callable[[], Figures]] = {
     "recorded": recorded,
     "exact": exact,
     "precision": precision,
+    "unfit": unfit,
     "demo": demo,
 }

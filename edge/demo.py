@@ -24,10 +24,9 @@ from edge.panel import line, table
 from edge.replay import Journal, Report, report
 from edge.stats import Tally
 from models import package
-from sensors.synthetic import PartGenerator
+from sensors.synthetic import FIRST_UNSEEN_SEED, PartGenerator
 
 MODEL = "synthetic-part"
-FIRST_UNSEEN_SEED = 10_000  # the package was trained and calibrated on seeds below
 DEFECT_SHARE = 0.25  # of a demonstration: a real line would be dull to watch
 
 

@@ -79,17 +79,27 @@ class Inspection:
         self._unarmed: deque[int] = deque()
 
     def step(self) -> None:
-        """Wait for the next thing to happen, then take everything that has."""
-        now_ns = self._wait()
-        while answer := self._engine.poll(now_ns):
-            self._judge(answer)
-        self._expire(self._clock.now_ns())
+        """Wait for the next thing to happen, then take everything that has.
+
+        Answers and deadlines first while a part awaits them, else the new part: after a pause
+        the interpreter takes 80 us over a turn of the engine that brings nothing.
+        """
+        now_ns, awaited = self._wait(), self._oldest_undecided() is not None
+        if awaited:
+            self._take_answers(now_ns)
         while event := self._camera.poll(now_ns, len(self._parts)):
             self._take(event)
         self._arm_parts()
+        if not awaited:
+            self._take_answers(now_ns)
         while ack := self._actuator.poll(self._clock.now_ns()):
             self._confirm(ack)
         self._close_parts(self._clock.now_ns())
+
+    def _take_answers(self, now_ns: int) -> None:
+        while answer := self._engine.poll(now_ns):
+            self._judge(answer)
+        self._expire(self._clock.now_ns())
 
     @property
     def open(self) -> int:

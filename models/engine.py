@@ -17,7 +17,7 @@ from edge.core.errors import EngineError
 from edge.core.pool import FramePool, Holder
 from edge.core.types import Answer, Fault, Frame, Prediction, Region, Stamps
 from models.decode import MAX_REGIONS
-from models.exchange import ANSWER, FAULTS, REQUEST, result_record
+from models.exchange import ANSWER, FAULTS, REQUEST, Result, said
 from models.keeper import Keeper, Lost, Ready, Reaped, WorkerProcess
 
 Event = Callable[[str, int, str], None]
@@ -45,8 +45,8 @@ class WorkerEngine:
         self._worker: WorkerProcess | None = None
         self._flying: Frame | None = None
         self._flying_since_ns = 0
-        self._hung = False
-        self._data, self._buffer = result_record()
+        self._hung = self._closed = False
+        self._result = Result()
         self._keeper = Keeper(command, pool.fd)
         self.replaced = 0
 
@@ -56,7 +56,6 @@ class WorkerEngine:
             case Ready(worker):
                 self._worker = worker
             case Lost(detail):
-                self.close()
                 raise EngineError(detail)
 
     @property
@@ -103,6 +102,9 @@ class WorkerEngine:
         return self._flying_since_ns + self._hang_ns
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         if self._worker:
             self._worker.link.close()  # an idle worker ends by itself
             self._keeper.bury(self._worker, None)
@@ -136,7 +138,7 @@ class WorkerEngine:
         if self._worker is None:
             return
         try:
-            size = self._worker.link.recv_into(self._data, 0, socket.MSG_DONTWAIT)
+            size = self._worker.link.recv_into(self._result.data, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError as error:
@@ -145,7 +147,7 @@ class WorkerEngine:
         if size == 0:
             self._replace(Fault.ENGINE_DOWN, "the worker ended")
             return
-        answer = None if size != len(self._data) else self._read()
+        answer = None if size != len(self._result.data) else self._read()
         if answer is None:
             self._replace(Fault.BAD_OUTPUT, "the worker's answer is garbage")
         elif answer.outcome is Fault.BAD_OUTPUT:
@@ -157,34 +159,26 @@ class WorkerEngine:
 
     def _read(self) -> Answer | None:
         """The answer in the buffer; None if any field is not what a sane worker would send."""
-        result, frame = self._buffer[0], self._flying
-        if frame is None or int(result["kind"]) != ANSWER:
+        head, frame = self._result.read(), self._flying
+        if frame is None or head.kind != ANSWER:
             return None
-        lease = (int(result["part"]), int(result["slot"]), int(result["generation"]))
-        if lease != (frame.part, frame.slot, frame.generation):
+        lease = (head.part, head.slot, head.generation)
+        if lease != _lease(frame) or head.regions > MAX_REGIONS or head.fault >= len(FAULTS):
             return None
-        count, fault = int(result["count"]), int(result["fault"])
-        if count > MAX_REGIONS or fault >= len(FAULTS):
-            return None
-        score = float(result["score"])
         outcome: Prediction | Fault
-        if (named := FAULTS[fault]) is not None:
+        if (named := FAULTS[head.fault]) is not None:
             outcome = named
-        elif math.isfinite(score):
-            outcome = Prediction(score, self._regions(count), bool(result["overflow"]))
+        elif math.isfinite(head.score):
+            outcome = Prediction(head.score, self._regions(head.regions), bool(head.overflow))
         else:
             outcome = Fault.BAD_OUTPUT
-        stamps = Stamps(
-            int(result["received_ns"]),
-            int(result["started_ns"]),
-            int(result["ended_ns"]),
-            int(result["sent_ns"]),
-        )
-        detail = bytes(result["detail"]).decode(errors="replace")
-        return Answer(*lease, outcome, stamps, detail)
+        stamps = Stamps(head.received_ns, head.started_ns, head.ended_ns, head.sent_ns)
+        return Answer(*lease, outcome, stamps, said(head.detail))
 
     def _regions(self, count: int) -> tuple[Region, ...]:
-        return tuple(Region(*row) for row in self._buffer[0]["regions"][:count].tolist())
+        if not count:
+            return ()
+        return tuple(Region(*row) for row in self._result.regions[:count].tolist())
 
     def _replace(self, fault: Fault, detail: str) -> None:
         """Kill the worker, answer its frame with the fault, and ask for another worker."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from edge.core.clock import NS_PER_S, SystemClock
-from models.exchange import FAILED, READY, result_record
+from models.exchange import FAILED, READY, Result, said
 
 START_TIMEOUT_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -175,16 +175,15 @@ class Keeper:
         ready = self._clock.wait((worker.link.fileno(), self._stop_fd), until_ns)
         if worker.link.fileno() not in ready:
             return f"the engine worker was not ready within {START_TIMEOUT_S:g} s"
-        data, word = result_record()
+        word = Result()
         try:
-            size = worker.link.recv_into(data)
+            size = worker.link.recv_into(word.data)
         except OSError:
             size = 0
-        if size != len(data) or int(word["kind"][0]) not in (READY, FAILED):
+        head = word.read()
+        if size != len(word.data) or head.kind not in (READY, FAILED):
             return "the engine worker ended before it was ready"
-        if int(word["kind"][0]) == FAILED:
-            return bytes(word["detail"][0]).decode(errors="replace")
-        return ""
+        return said(head.detail) if head.kind == FAILED else ""
 
 
 def _end(worker: WorkerProcess) -> None:

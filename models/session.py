@@ -37,6 +37,7 @@ class BoundSession:
     ) -> None:
         """EngineError where the provider is not active, PackageError where inputs do not fit."""
         row = providers.require(provider, available())
+        ort.disable_telemetry_events()  # a factory box reports to nobody
         self._session = ort.InferenceSession(
             model, _options(threads), providers=[(row.onnxruntime_name, row.options)]
         )

@@ -141,20 +141,30 @@ class ScheduledCamera:
     def due_ns(self, open_parts: int) -> int | None:
         if self.exhausted or (self._lockstep and open_parts):
             return None
-        if self._start_ns is None:
-            return 0  # at once: the first poll starts the schedule
+        if self._start_ns is None or (self._moved and not open_parts):
+            return 0  # at once: to start the schedule, or to decode in the pause after a part
         return self._start_ns + self._rows.arrival_ns(self._triggers)
 
     def poll(self, now_ns: int, open_parts: int) -> Trigger | Frame | NoFrame | None:
         if self._start_ns is None:
             self.start(now_ns)
         event = self._trigger(now_ns, open_parts) or self._outcome()
-        if event is None and (self._moved or (self._starved and self._pool.free > self._spare)):
-            # Only now, with every event taken: the thread wakes beside a loop that waits,
-            # and does not take the interpreter lock between a trigger and its frame.
+        if event is None and self._may_decode(open_parts):
             self._moved = False
             self._grabber.send()
         return event
+
+    def _may_decode(self, open_parts: int) -> bool:
+        """Whether to wake the thread now: with every event taken, and no part under way.
+
+        A decode beside an open part takes a core from its inference, and holds up the hops to
+        the controller: the next part is decoded in the pause between two, unless nothing is
+        left decoded. In lock-step there is no pause, and no hurry.
+        """
+        if self._starved and self._pool.free > self._spare:
+            return True
+        behind = self._lockstep or not open_parts or self._grabber.head() is None
+        return self._moved and behind
 
     def _trigger(self, now_ns: int, open_parts: int) -> Trigger | None:
         assert self._start_ns is not None

@@ -244,7 +244,7 @@ def test_an_address_that_cannot_be_bound_is_one_line(address):
 def test_no_controller_is_one_line_that_says_how_to_start_one(ipc):
     alone = Bench(ipc)
     alone.actuator._options = ControllerOptions(bind=ipc, wait_s=0.05)
-    with pytest.raises(WireError, match="no controller connected to .* edge arm --connect"):
+    with pytest.raises(WireError, match=r"no controller connected to .* edge arm --connect"):
         alone.actuator.wait_for_controller()
     alone.actuator.close()
 
@@ -332,5 +332,3 @@ def test_a_controller_that_falls_silent_is_not_connected(bench, peer):
     assert not bench.actuator.connected
     assert not bench.actuator.expect(1, 1, Action.REJECT, deadline())
     assert bench.actuator.command(accept(1), deadline()) == 0
-
-

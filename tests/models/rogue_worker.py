@@ -6,47 +6,45 @@ import socket
 import sys
 import time
 
-import numpy as np
+from models.exchange import ANSWER, READY, REQUEST, Head, Result
 
-from models.exchange import READY, REQUEST, result_record
+
+def hang():
+    time.sleep(3600)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+BEFORE = {"hangs": hang, "dies": die, "exits": sys.exit, "slow": lambda: time.sleep(0.12)}
+CHANGED = {
+    "nan": {},
+    "other_part": {"part": 999, "score": 0.0},
+    "other_generation": {"generation": 999, "score": 0.0},
+    "too_many_regions": {"regions": 65, "score": 0.0},
+    "unknown_fault": {"fault": 99},
+}
 
 
 def main() -> None:
     mode, link = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
-    word, hello = result_record()
-    hello[0]["kind"] = READY
+    word = Result()
+    word.write(Head(READY, 0, 0, 0))
     if mode == "dies_at_birth":
-        os.kill(os.getpid(), signal.SIGKILL)
-    link.send(word)
+        die()
+    link.send(word.data)
     while len(request := link.recv(REQUEST.size)) == REQUEST.size:
-        slot, generation, part = REQUEST.unpack(request)
-        word, result = result_record()
-        answer = result[0]
-        answer["slot"], answer["generation"], answer["part"] = slot, generation, part
+        head = Head(ANSWER, *REQUEST.unpack(request))
+        BEFORE.get(mode, lambda: None)()
+        word.write(head._replace(**CHANGED.get(mode, {"score": 0.0})))
         match mode:
-            case "hangs":
-                time.sleep(3600)
-            case "dies":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "exits":
-                sys.exit(0)
-            case "nan":
-                answer["score"] = np.nan
             case "short":
-                word = word[:-1]
+                link.send(word.data[:-1])
             case "noise":
-                word = bytearray(os.urandom(len(word)))
-            case "other_part":
-                answer["part"] = part + 1
-            case "other_generation":
-                answer["generation"] = generation - 1
-            case "too_many_regions":
-                answer["count"] = 65
-            case "unknown_fault":
-                answer["fault"] = 99
-            case "slow":
-                time.sleep(0.12)
-        link.send(word)
+                link.send(os.urandom(len(word.data)))
+            case _:
+                link.send(word.data)
 
 
 main()

@@ -1,0 +1,73 @@
+"""Defect map -> regions: connected areas of cells at or above the map's threshold.
+
+Records, not objects: the worker writes them straight into its answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.manifest import Manifest
+
+MAX_REGIONS = 64
+REGION = np.dtype(
+    [
+        ("x", "<u2"),
+        ("y", "<u2"),
+        ("width", "<u2"),
+        ("height", "<u2"),
+        ("area_px", "<u4"),
+        ("peak", "<f4"),
+    ]
+)
+
+Array = npt.NDArray[Any]
+
+
+def use_one_thread() -> None:
+    """Keep OpenCV from waking helper threads for a few thousand pixels; for the whole process."""
+    cv2.setNumThreads(1)
+
+
+class Decoder:
+    """Regions of one package's map, in pixels of its first picture view."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        outputs = manifest.outputs
+        self._cell_px = outputs.cell_px
+        self._threshold = np.float32(outputs.map_threshold)
+        shape = outputs.map_shape or (1, 1)
+        self._over = np.empty(shape, np.bool_)
+        self._labels = np.empty(shape, np.int32)
+
+    def regions(self, cells: Array, peak: float, out: Array) -> tuple[int, bool]:
+        """Write the regions of a finite float32 map [rows, columns] into `out` (REGION, 64).
+
+        peak is the map's largest value, which the caller has looked at already.
+
+        Returns (count, overflow). Largest peak first, ties by row and column of the corner;
+        overflow says that there were more, and that the ones with the smaller peaks are left
+        out. Cells touch by sides and corners.
+        """
+        if peak < self._threshold:  # nearly every part is good: 5 us instead of 40
+            return 0, False
+        cells = cells.reshape(self._over.shape)
+        np.greater_equal(cells, self._threshold, out=self._over)
+        count, _, boxes, _ = cv2.connectedComponentsWithStats(
+            self._over.view(np.uint8), self._labels, None, None, 8, cv2.CV_32S
+        )
+        found = []
+        for label in range(1, count):
+            x, y, width, height, area = (int(value) for value in boxes[label])
+            window = cells[y : y + height, x : x + width]
+            inside = self._labels[y : y + height, x : x + width] == label
+            found.append((-float(window[inside].max()), y, x, width, height, area))
+        found.sort()
+        for place, (peak, y, x, width, height, area) in enumerate(found[: len(out)]):
+            side = self._cell_px
+            out[place] = (x * side, y * side, width * side, height * side, area * side**2, -peak)
+        return min(len(found), len(out)), len(found) > len(out)

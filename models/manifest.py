@@ -1,0 +1,226 @@
+"""The manifest: what a package says of itself, as JSON inside the file.
+
+Frozen, unknown fields refused: a runtime never guesses at what a newer package meant.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+
+import msgspec
+
+from edge.core.types import Verdict, ViewSpec
+from models.protobuf import FormatError
+
+FORMAT = 1
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_MAX_SIDE_PX = 16384
+_DIGEST_BYTES = 32
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the manifest."""
+
+
+class Outputs(_Part, frozen=True, kw_only=True):
+    """The graph's outputs: a float32 score [1], higher is worse, and perhaps a defect map.
+
+    map_shape is (rows, columns) of cells, each cell_px picture pixels wide and high; cells
+    at or above map_threshold make up regions.
+    """
+
+    score: str = "score"
+    map: str | None = "map"
+    map_shape: tuple[int, int] | None = None
+    cell_px: int = 8
+    map_threshold: float = 0.5
+
+
+class Thresholds(_Part, frozen=True, kw_only=True):
+    """PASS below pass_below, FAIL from fail_from on, INDETERMINATE between."""
+
+    pass_below: float
+    fail_from: float
+
+    def verdict(self, score: float) -> Verdict:
+        """The verdict on a score; one that is not finite is INDETERMINATE, never PASS."""
+        if score >= self.fail_from:
+            return Verdict.FAIL
+        return Verdict.PASS if score < self.pass_below else Verdict.INDETERMINATE
+
+
+class Bound(_Part, frozen=True, kw_only=True):
+    """One feature of one view and the closed range that fit pictures keep to."""
+
+    view: str
+    feature: str
+    low: float
+    high: float
+
+
+class Envelope(_Part, frozen=True, kw_only=True):
+    """The measured envelope of fit pictures: features by view (models/envelope.py).
+
+    thumbnail is the mean training thumbnail, base64 of THUMB_PX x THUMB_PX uint8, for
+    packages without a reference view. margin is the share of the training range that every
+    bound was moved outward by.
+    """
+
+    bounds: tuple[Bound, ...] = ()
+    thumbnail: str = ""
+    margin: float = 0.0
+
+
+class Pictures(_Part, frozen=True, kw_only=True):
+    """Every picture the weights or thresholds have seen.
+
+    sha256 is base64 of the sorted 32-byte digests of the training and calib files. seeds are
+    closed ranges of synthetic part seeds.
+    """
+
+    sha256: str = ""
+    seeds: tuple[tuple[int, int], ...] = ()
+
+    def digests(self) -> frozenset[bytes]:
+        """The digests as 32-byte values."""
+        raw = base64.b64decode(self.sha256)
+        return frozenset(raw[i : i + _DIGEST_BYTES] for i in range(0, len(raw), _DIGEST_BYTES))
+
+    def holds_seed(self, seed: int) -> bool:
+        """Whether a synthetic seed was trained or calibrated on."""
+        return any(first <= seed <= last for first, last in self.seeds)
+
+
+class Figures(_Part, frozen=True, kw_only=True):
+    """Measured by the build, on the test split and on the machine named in `machine`.
+
+    Shares are 0..1. *_ms are medians of session.run alone, by thread count; ratio is FP32 by
+    INT8 time. held is the share of INDETERMINATE; unfit the share of good test pictures
+    that the envelope refuses.
+    """
+
+    test_pictures: int = 0
+    auroc_fp32: float = 0.0
+    auroc_int8: float = 0.0
+    detection: float = 0.0
+    overkill: float = 0.0
+    escape: float = 0.0
+    held: float = 0.0
+    unfit: float = 0.0
+    fp32_ms: float = 0.0
+    int8_ms: float = 0.0
+    ratio: float = 0.0
+    fp32_1_thread_ms: float = 0.0
+    int8_1_thread_ms: float = 0.0
+    ratio_1_thread: float = 0.0
+    threads: int = 0
+    machine: str = ""
+    library: str = ""
+
+
+class Manifest(_Part, frozen=True, kw_only=True):
+    """Everything a station needs to know of a package; see the parts.
+
+    The graph input of a view has the view's name; a picture of (H, W) uint8 is bound as
+    (1, 1, H, W) without a copy. precision is that of the weights and activations. A package
+    that needs_vnni may saturate, and so err, on processors without it.
+    """
+
+    format: int = FORMAT
+    name: str
+    version: str
+    views: tuple[ViewSpec, ...]
+    outputs: Outputs
+    thresholds: Thresholds
+    envelope: Envelope = Envelope()
+    pictures: Pictures = Pictures()
+    figures: Figures = Figures()
+    terms: str = ""
+    precision: str = "int8"
+    needs_vnni: bool = False
+    extra: dict[str, str] = {}
+
+    def picture(self) -> ViewSpec:
+        """The first picture view: scores, maps and regions are of it."""
+        return next(view for view in self.views if view.kind == "picture")
+
+    def reference(self) -> ViewSpec | None:
+        """The reference view, if the package compares."""
+        return next((view for view in self.views if view.kind == "reference"), None)
+
+
+def checked(manifest_json: bytes) -> Manifest:
+    """Decode a manifest; FormatError with one reason if it is malformed or contradicts itself."""
+    try:
+        manifest = msgspec.json.decode(manifest_json, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(f"manifest: {error}") from None
+    for reason in _faults(manifest):
+        raise FormatError(f"manifest: {reason}")
+    return manifest
+
+
+def _faults(manifest: Manifest) -> list[str]:
+    faults = []
+    if manifest.format != FORMAT:
+        faults.append(f"format {manifest.format}, this runtime reads {FORMAT}")
+    if not _NAME.fullmatch(manifest.name) or len(manifest.name) > 80:
+        faults.append(f"name {manifest.name!r}: lower case words joined by dashes")
+    names = [view.name for view in manifest.views]
+    if not 1 <= len(names) <= 8 or len(set(names)) != len(names) or "" in names:
+        faults.append("views: 1 to 8, each with its own name")
+    if not any(view.kind == "picture" for view in manifest.views):
+        faults.append("views: at least one picture")
+    for view in manifest.views:
+        faults.extend(_view_faults(view))
+    limits = manifest.thresholds
+    if not (_finite(limits.pass_below, limits.fail_from) and limits.pass_below <= limits.fail_from):
+        faults.append("thresholds: finite, pass_below at most fail_from")
+    if not faults:
+        faults.extend(_output_faults(manifest))
+    for bound in manifest.envelope.bounds:
+        if bound.view not in names or not (
+            _finite(bound.low, bound.high) and bound.low <= bound.high
+        ):
+            faults.append(f"envelope: {bound.feature} of {bound.view}: {bound.low}..{bound.high}")
+    try:
+        size = len(base64.b64decode(manifest.pictures.sha256, validate=True))
+        base64.b64decode(manifest.envelope.thumbnail, validate=True)
+    except (binascii.Error, ValueError):
+        return [*faults, "pictures and thumbnail: not base64"]
+    return faults if size % _DIGEST_BYTES == 0 else [*faults, "pictures: not 32-byte digests"]
+
+
+def _view_faults(view: ViewSpec) -> list[str]:
+    sides_ok = all(1 <= side <= _MAX_SIDE_PX for side in view.shape)
+    if view.kind == "samples":
+        ok = view.dtype == "float32" and len(view.shape) == 2
+    else:
+        ok = view.dtype == "uint8" and (len(view.shape) == 2 or view.shape[2:] == (3,))
+    return [] if ok and sides_ok else [f"view {view.name}: {view.dtype} of {view.shape}"]
+
+
+def _output_faults(manifest: Manifest) -> list[str]:
+    outputs = manifest.outputs
+    if not outputs.score or outputs.score == outputs.map:
+        return ["outputs: score needs a name of its own"]
+    if outputs.map is None:
+        return []
+    if not outputs.map or outputs.map_shape is None or not _finite(outputs.map_threshold):
+        return ["outputs: a map needs a name, map_shape and a finite map_threshold"]
+    picture = manifest.picture().shape[:2]
+    if not 1 <= outputs.cell_px <= _MAX_SIDE_PX:
+        return [f"outputs: cell_px {outputs.cell_px}"]
+    if any(
+        rows < 1 or rows * outputs.cell_px > side
+        for rows, side in zip(outputs.map_shape, picture, strict=True)
+    ):
+        return [f"outputs: map {outputs.map_shape} of {outputs.cell_px} px cells on {picture}"]
+    return []
+
+
+def _finite(*values: float) -> bool:
+    return all(math.isfinite(value) for value in values)
