@@ -72,6 +72,7 @@ class RouterActuator:
         self._host = host_boot()
         self._peers: dict[bytes, _Peer] = {}
         self._disposition: bytes | None = None
+        self._lost = False
         self._seq = 0
         self._ticked_ns = -1
         self._next_beat_ns = clock.now_ns()
@@ -99,10 +100,7 @@ class RouterActuator:
     @property
     def connected(self) -> bool:
         """True while a disposition controller is there and its beat is not lost."""
-        peer = self._peers.get(self._disposition) if self._disposition else None
-        if peer is None:
-            return False
-        return self._ticking or self._clock.now_ns() - peer.heard_ns <= self._lost_ns
+        return self._disposition in self._peers and not self._lost
 
     @property
     def counts(self) -> dict[Action, int] | None:
@@ -170,6 +168,7 @@ class RouterActuator:
             try:
                 identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
+                self._notice_silence()
                 return None
             try:
                 message = decode(frames[0] if len(frames) == 1 else b"")
@@ -178,6 +177,14 @@ class RouterActuator:
                 continue
             if ack := self._hear(identity, message, self._clock.now_ns()):
                 return ack
+
+    def _notice_silence(self) -> None:
+        """Judge the beat, with everything that came read: a stall of our own is not its silence."""
+        peer = self._peers.get(self._disposition) if self._disposition else None
+        silent = peer is not None and self._clock.now_ns() - peer.heard_ns > self._lost_ns
+        if silent and not self._ticking and not self._lost:
+            self._event("controller_silent", 0, f"no beat for {self._options.lost_ms:g} ms")
+        self._lost = silent and not self._ticking
 
     def close(self) -> None:
         """Say Bye to everyone and close; nothing is left behind."""

@@ -110,10 +110,17 @@ class _ArmClock:
 
 
 def _turn(socket: zmq.Socket[bytes], arm: ReferenceArm, clock: _ArmClock) -> None:
-    """Send what time brings, wait for the next message or instant, answer what came."""
+    """Wait for the next message or instant, answer what came, send what time brings.
+
+    In this order, so that after a stall of its own the arm reads the beats that came meanwhile
+    before it takes the station for lost.
+    """
+    socket.poll(_patience_ms(arm, clock))
+    _answer(socket, arm, clock)
     _send(socket, arm.advance(clock.now_ns()))
-    if not socket.poll(_patience_ms(arm, clock)):
-        return
+
+
+def _answer(socket: zmq.Socket[bytes], arm: ReferenceArm, clock: _ArmClock) -> None:
     while True:
         try:
             data = socket.recv(zmq.NOBLOCK)

@@ -1,4 +1,4 @@
-"""`python docs/picture.py`: draw docs/parts.png, synthetic parts as the station judges them."""
+"""`python docs/picture.py`: draw docs/parts.jpg, synthetic parts as the station judges them."""
 
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def main() -> None:
         cv2.rectangle(tile, (0, 0), (256, 20), RED if failed else GREEN, -1)
         cv2.putText(tile, word, (6, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
         tiles.append(tile)
-    cv2.imwrite(str(Path(__file__).with_name("parts.png")), np.hstack(tiles))
+    picture = Path(__file__).with_name("parts.jpg")
+    cv2.imwrite(str(picture), np.hstack(tiles), [cv2.IMWRITE_JPEG_QUALITY, 80])
 
 
 if __name__ == "__main__":

@@ -74,12 +74,16 @@ def demo(
 def run(
     station: Annotated[Path, typer.Argument(metavar="STATION.toml", help="The station file.")],
     feed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a station until its source ends, or SIGTERM or Ctrl-C."""
     from edge import app as composition
     from edge.core import config
+    from edge.core.process import die_with_parent
     from edge.eventlog import EventLog
 
+    if parent is not None:
+        die_with_parent(parent)
     options = config.load(station, config.Station)
     if feed is None:
         balance = composition.run(options, EventLog(sys.stderr))

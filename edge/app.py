@@ -141,12 +141,13 @@ def run(station: Station, recorder: Recorder) -> Balance:
         nonlocal stopping
         stopping = True
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     model = package.find(station.engine.model)
     clock = SystemClock()
     camera_for = live_source(station, model.manifest.views, clock, recorder)
     with rigged(station, model, recorder, clock, camera_for) as rig, tuned():
+        # Only now: until the first part there is nothing to finish, and a signal just ends it.
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
         return inspect(rig.inspection, lambda: stopping)
 
 
@@ -287,7 +288,8 @@ def station_process(station_file: Path) -> Iterator[tuple[subprocess.Popen[bytes
     """`edge run` as its own process, with the reading end of its feed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     fd = theirs.fileno()
-    command = python_module("edge", "run", str(station_file), "--feed", str(fd))
+    children = ["--feed", str(fd), "--parent", str(os.getpid())]
+    command = python_module("edge", "run", str(station_file), *children)
     with ours, theirs, _child(command, fd) as process:
         theirs.close()  # so that the feed ends when the station does
         yield process, ours

@@ -249,7 +249,7 @@ def test_close_is_prompt_and_leaks_nothing(pool: FramePool, moment: str) -> None
     assert time.monotonic() - began < 0.5
     assert pool.free == pool.slots
     until(lambda: threading.active_count() == threads)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # fewer: what an earlier test left is gone
 
 
 def test_a_dead_thread_is_reported_part_by_part(pool: FramePool, next_event: Take) -> None:

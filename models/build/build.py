@@ -1,0 +1,181 @@
+"""One recipe in, one sealed package out: data, training, INT8, thresholds, envelope, figures."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge.core.errors import ConfigError
+from edge.core.types import ViewSpec
+from models.build import datasets, measure, recipe
+from models.build.datasets import CELL_PX, Split
+from models.build.recipe import Recipe
+from models.envelope import learn
+from models.manifest import Figures, Manifest, Outputs, Pictures
+from models.package import find, load, seal
+
+# Pictures that set the INT8 ranges: minimum and maximum move no more beyond this many.
+RANGE_PICTURES = 256
+RUNS = Path("runs")
+
+
+def build(
+    recipe_path: str | Path,
+    *,
+    data: str | Path | None = None,
+    resume: bool = False,
+    report: Callable[[str], object] = print,
+) -> Path:
+    """Build the recipe's package beside the recipe; returns the path of NAME.onnx.
+
+    The FP32 twin goes to twins/NAME-fp32.onnx, checkpoints to runs/NAME of the working
+    folder. `data` replaces the recipe's data.root. ConfigError for a recipe or data that
+    cannot be used, before anything long is started.
+    """
+    path = Path(recipe_path)
+    plan = recipe.read(path)
+    if data is not None:
+        root = str(Path(data).resolve())
+        plan = msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, root=root))
+    _require_tools()
+    from models.build.train import train
+
+    splits = {name: datasets.load(plan.data, path.parent, name) for name in _SPLITS}
+    for name, split in splits.items():
+        bad = int(split.defect.sum())
+        report(f"{name}: {len(split.defect) - bad} good, {bad} defect")
+    checkpoint = RUNS / plan.name / "checkpoint.pt"
+    module = train(plan, splits["train"], checkpoint, resume=resume, report=report)
+    return packed(plan, module, splits, path.parent, report=report)
+
+
+_SPLITS = ("train", "calib", "test")
+
+
+def packed(
+    plan: Recipe,
+    module: Any,
+    splits: dict[str, Split],
+    folder: Path,
+    *,
+    report: Callable[[str], object],
+) -> Path:
+    """Export, quantise, measure and seal a trained module into `folder`."""
+    from models.build.export import float_model, folded
+    from models.build.quantize import int8_model
+
+    views = views_of(plan)
+    names = [view.name for view in views]
+    train, calib, test = (splits[name] for name in _SPLITS)
+    chosen = np.random.default_rng(plan.training.seed).permutation(len(train.defect))
+    ranges = train.pictures[np.sort(chosen[:RANGE_PICTURES])]
+    size, layers = plan.data.size_px, folded(module)
+    fp32 = float_model(layers, names, size, raw=True).SerializeToString(deterministic=True)
+    int8 = int8_model(float_model(layers, names, size, raw=False), ranges, names)
+    int8 = int8.SerializeToString(deterministic=True)
+    values = measure.scores(int8, names, calib.pictures)
+    manifest = Manifest(
+        name=plan.name,
+        version=plan.version,
+        views=views,
+        outputs=Outputs(
+            map_shape=(size[0] // CELL_PX, size[1] // CELL_PX),
+            cell_px=CELL_PX,
+            map_threshold=plan.limits.map_threshold,
+        ),
+        thresholds=measure.thresholds_of(values, calib.defect, plan.limits),
+        envelope=learn(views, train.pictures),
+        pictures=_seen(plan, train, calib),
+        terms=_terms(plan),
+    )
+    figures = measure.figures_of(manifest, fp32, int8, test)
+    manifest = msgspec.structs.replace(manifest, figures=figures)
+    twin = msgspec.structs.replace(manifest, name=f"{plan.name}-fp32", precision="fp32")
+    target = folder / f"{plan.name}.onnx"
+    _write(target, seal(int8, manifest))
+    _write(folder / "twins" / f"{plan.name}-fp32.onnx", seal(fp32, twin))
+    _pin(folder, report)
+    report(told(figures))
+    return target
+
+
+def views_of(plan: Recipe) -> tuple[ViewSpec, ...]:
+    """The manifest's views of a recipe."""
+    names = ("image", "reference") if plan.data.reference else ("image",)
+    return tuple(datasets.view_of(plan.data, name) for name in names)
+
+
+def told(figures: Figures) -> str:
+    """The figures in two lines."""
+    return (
+        f"test, {figures.test_pictures} pictures: AUROC {figures.auroc_int8:.4f} "
+        f"(FP32 {figures.auroc_fp32:.4f}), detection {figures.detection:.2%}, "
+        f"overkill {figures.overkill:.2%}, escape {figures.escape:.2%}, unfit {figures.unfit:.2%}\n"
+        f"session.run: INT8 {figures.int8_ms:.2f} ms, FP32 {figures.fp32_ms:.2f} ms, "
+        f"{figures.ratio:.2f} x ({figures.threads} threads); "
+        f"{figures.int8_1_thread_ms:.2f}, {figures.fp32_1_thread_ms:.2f} ms, "
+        f"{figures.ratio_1_thread:.2f} x (1 thread)"
+    )
+
+
+def _seen(plan: Recipe, train: Split, calib: Split) -> Pictures:
+    """Everything the weights and thresholds have seen, the weights they began with included."""
+    digests, seeds = {*train.digests, *calib.digests}, set[tuple[int, int]]()
+    if plan.data.source == "synthetic":
+        seeds |= {plan.data.train_seeds, plan.data.calib_seeds}
+    if plan.training.start:
+        before = find(plan.training.start).manifest.pictures
+        digests |= before.digests()
+        seeds |= set(before.seeds)
+    joined = b"".join(sorted(digests))
+    return Pictures(sha256=base64.b64encode(joined).decode(), seeds=tuple(sorted(seeds)))
+
+
+def _terms(plan: Recipe) -> str:
+    if not plan.training.start:
+        return plan.terms
+    before = find(plan.training.start).manifest
+    return f"{plan.terms} Began with the weights of {before.name}: {before.terms}"
+
+
+def _require_tools() -> None:
+    missing = []
+    for name in ("torch", "onnx", "onnxruntime"):
+        try:
+            __import__(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        raise ConfigError(f"building needs {', '.join(missing)}: install the extra `train`")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write beside and rename, so that a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+def _pin(folder: Path, report: Callable[[str], object]) -> None:
+    """Rewrite the folder's index.toml, where it has one, from the packages that lie there."""
+    index = folder / "index.toml"
+    if not index.is_file():
+        return
+    head = re.split(r"^\[", index.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
+    rows = []
+    for file in sorted([*folder.glob("*.onnx"), *folder.glob("twins/*.onnx")]):
+        package = load(file)
+        rows.append(
+            f"[{package.manifest.name}]\n"
+            f'file = "{file.relative_to(folder).as_posix()}"\n'
+            f'content_sha256 = "{package.content_sha256}"\n'
+        )
+    index.write_text(head + "\n".join(rows), encoding="utf-8")
+    report(f"{index.name}: {len(rows)} packages pinned")

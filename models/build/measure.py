@@ -1,0 +1,140 @@
+"""The numbers of a build: thresholds from calib, figures from test, times of this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from models.build.datasets import Array, Split
+from models.build.recipe import Limits
+from models.envelope import Gauge
+from models.manifest import Figures, Manifest, Thresholds
+
+THREADS = 2
+TIMED_RUNS = 200
+_WARM_UP_RUNS = 10
+
+
+def session(model: bytes, threads: int) -> Any:
+    """A CPU session with the options of a station's engine worker."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def scores(model: bytes, views: Sequence[str], pictures: Array, threads: int = THREADS) -> Array:
+    """The score of every part (n, views, H, W) uint8: float32 (n,)."""
+    running = session(model, threads)
+    out = np.empty(len(pictures), np.float32)
+    for place, part in enumerate(pictures):
+        out[place] = running.run(["score"], _feed(views, part))[0][0]
+    return out
+
+
+def auroc(values: Array, defect: Array) -> float:
+    """Area under the ROC curve by ranks, ties counted half."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    bad, good = int(defect.sum()), int((~defect).sum())
+    return float((ranks[defect].sum() - bad * (bad + 1) / 2) / (bad * good))
+
+
+def thresholds_of(values: Array, defect: Array, limits: Limits) -> Thresholds:
+    """Thresholds from calib scores that keep to the recipe's limits.
+
+    Where the classes stand apart, one threshold midway between them, in logits; where they
+    overlap, an INDETERMINATE band from the score at which max_escape of the defects would
+    pass to the score at which max_overkill of the good parts would fail.
+    """
+    bad = float(np.quantile(values[defect], limits.max_escape, method="lower"))
+    good = float(np.quantile(values[~defect], 1 - limits.max_overkill, method="higher"))
+    if bad > good:
+        middle = 1 / (1 + math.exp(-(_logit(bad) + _logit(good)) / 2))
+        return Thresholds(pass_below=middle, fail_from=middle)
+    return Thresholds(pass_below=bad, fail_from=max(bad, good))
+
+
+def run_ms(models: Sequence[bytes], views: Sequence[str], part: Array, threads: int) -> list[float]:
+    """Median milliseconds of session.run for each model on one part (views, H, W).
+
+    The models take turns, so that a slow second of a busy machine falls on all alike.
+    """
+    sessions, feed = [session(model, threads) for model in models], _feed(views, part)
+    for running in sessions:
+        for _ in range(_WARM_UP_RUNS):
+            running.run(None, feed)
+    taken = np.empty((TIMED_RUNS, len(sessions)))
+    for turn in range(TIMED_RUNS):
+        for place, running in enumerate(sessions):
+            began = time.perf_counter()
+            running.run(None, feed)
+            taken[turn, place] = time.perf_counter() - began
+    return [float(value) * 1e3 for value in np.median(taken, axis=0)]
+
+
+def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Figures:
+    """Accuracy on the test split, with thresholds and envelope applied, and session times."""
+    views = [view.name for view in manifest.views]
+    defect, limits = test.defect, manifest.thresholds
+    values = scores(int8, views, test.pictures)
+    gauge = Gauge(manifest.views, manifest.envelope)
+    parts = (dict(zip(views, part, strict=True)) for part in test.pictures)
+    unfit = np.array([bool(gauge.unfit(part)) for part in parts])
+    failed = (values >= limits.fail_from) & ~unfit
+    passed = (values < limits.pass_below) & ~unfit
+    fp32_ms, int8_ms = run_ms([fp32, int8], views, test.pictures[0], THREADS)
+    fp32_1_ms, int8_1_ms = run_ms([fp32, int8], views, test.pictures[0], 1)
+    return Figures(
+        test_pictures=len(defect),
+        auroc_fp32=auroc(scores(fp32, views, test.pictures), defect),
+        auroc_int8=auroc(values, defect),
+        detection=float(failed[defect].mean()),
+        escape=float(passed[defect].mean()),
+        overkill=float((~passed & ~unfit)[~defect].mean()),
+        held=float((~passed & ~failed & ~unfit).mean()),
+        unfit=float(unfit[~defect].mean()),
+        fp32_ms=fp32_ms,
+        int8_ms=int8_ms,
+        ratio=fp32_ms / int8_ms,
+        fp32_1_thread_ms=fp32_1_ms,
+        int8_1_thread_ms=int8_1_ms,
+        ratio_1_thread=fp32_1_ms / int8_1_ms,
+        threads=THREADS,
+        machine=processor(),
+        library=f"onnxruntime {ort.__version__}",
+    )
+
+
+def processor() -> str:
+    """The processor's name, its cores in use here, and the INT8 instructions it has."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return "unknown processor"
+    facts: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        facts[key.strip()] = value.strip()
+    flags = facts.get("flags", "").split()
+    wanted = [name for name in ("avx512_vnni", "avx_vnni", "avx2") if name in flags]
+    cores = text.count("processor\t")
+    return f"{facts.get('model name', 'unknown')}, {cores} cores, {' '.join(wanted[:1])}"
+
+
+def _feed(views: Sequence[str], part: Array) -> dict[str, Array]:
+    return {name: picture[None, None] for name, picture in zip(views, part, strict=True)}
+
+
+def _logit(score: float) -> float:
+    inside = min(max(score, 1e-7), 1 - 1e-7)
+    return math.log(inside / (1 - inside))

@@ -1,0 +1,74 @@
+"""FP32 graph -> INT8: ONNX Runtime's static QDQ quantisation, ranges from train pictures.
+
+Weights are per channel and 7 bits wide: processors without VNNI add pairs of 8 x 8 bit
+products in 16 bits, which 8-bit weights overflow and 7-bit weights cannot.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from models.build.datasets import Array
+from models.build.export import HEAD, IR_VERSION, raw_inputs
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+    """Train pictures as the quantiser reads them, one at a time."""
+
+    def __init__(self, pictures: Array) -> None:
+        self._left = iter(pictures)
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next feed, None after the last."""
+        views = next(self._left, None)
+        if views is None:
+            return None
+        pixels = views[None].astype(np.float32) / 255
+        # The range of the input is 0..1 whatever these pictures hold: its scale must be the
+        # raw bytes' own, or the first convolution's bias does not fit it and stays in float.
+        pixels[0, 0, 0, :2] = 0, 1
+        return {"pixels": pixels}
+
+
+def int8_model(model: Any, pictures: Array, views: Sequence[str]) -> Any:
+    """Quantise a `float_model(raw=False)`; pictures (n, views, H, W) uint8 set the ranges.
+
+    Returns an onnx.ModelProto whose inputs are the raw pictures. Ranges are plain minimum and
+    maximum: ReLU outputs of a defect detector are rare and large, and clipping them (entropy,
+    percentile) clips the defects.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        onnx.save(model, before)
+        quantize_static(
+            before,
+            after,
+            _Pictures(pictures),
+            quant_format=QuantFormat.QDQ,
+            # Relu is named so that it melts into the convolution before it; without it, a pair
+            # of Quantize and Dequantize stays between any two of them (docs/models.md).
+            op_types_to_quantize=["Conv", "Relu"],
+            nodes_to_exclude=[HEAD],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        quantised = onnx.load(after)
+    quantised.ir_version = min(quantised.ir_version, IR_VERSION)
+    height, width = pictures.shape[2:]
+    return raw_inputs(quantised, views, (height, width))

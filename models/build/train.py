@@ -1,0 +1,229 @@
+"""Training: marks and labels of the train split only, checkpointed after every epoch.
+
+There is no early stopping: the schedule is fixed, and the last moving average of the weights
+is what ships, so that no picture outside train has a say in them.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.build.datasets import IGNORED, Array, Split, cells_of
+from models.build.network import network, start_from
+from models.build.paste import blemished
+from models.build.recipe import Recipe, Training
+
+# Moving average of the weights: about the last 300 steps.
+AVERAGE = 0.997
+HARD_CELLS = 32
+SPREAD = 2.0
+START_PICTURES = 64
+
+
+def train(
+    recipe: Recipe,
+    split: Split,
+    checkpoint: Path,
+    *,
+    resume: bool = False,
+    report: Callable[[str], object] = print,
+) -> Any:
+    """Train the recipe's network on a split; returns the averaged torch module, in eval mode.
+
+    `resume` continues from the checkpoint where one is. The wall-time cap is applied after the
+    first epoch has been timed: the schedule is shortened so that the learning rate still ends
+    at zero.
+    """
+    import torch
+
+    plan = recipe.training
+    torch.manual_seed(plan.seed)
+    state = _State(recipe, split.pictures.shape[1])
+    if resume and checkpoint.is_file():
+        state.restore(checkpoint)
+        report(f"resumed after epoch {state.epoch} of {state.epochs}")
+    elif plan.start:
+        state.begin(plan.start, split.pictures[:: max(1, len(split.pictures) // START_PICTURES)])
+        report(f"starting from the weights of {plan.start}")
+    fast = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    while state.epoch < state.epochs:
+        rng = np.random.default_rng((plan.seed, state.epoch))
+        order = rng.permutation(len(split.defect))
+        order = order[: len(order) - len(order) % plan.batch] if len(order) > plan.batch else order
+        batches = [order[i : i + plan.batch] for i in range(0, len(order), plan.batch)]
+        began = time.monotonic()
+        losses = []
+        for place, chosen in enumerate(batches):
+            state.set_rate(plan.learning_rate, state.epoch + place / len(batches))
+            losses.append(_step(state, _batch(split, chosen, plan, rng), bf16=fast))
+        state.epoch += 1
+        state.spent_s += time.monotonic() - began
+        each_s = state.spent_s / state.epoch
+        state.epochs = min(state.epochs, max(state.epoch, int(plan.minutes * 60 / each_s)))
+        state.save(checkpoint)
+        report(
+            f"epoch {state.epoch}/{state.epochs} loss {np.mean(losses):.4f} "
+            f"{state.spent_s:.0f} s in all"
+        )
+    return state.average.eval()
+
+
+class _State:
+    """Everything a checkpoint holds: weights, their average, optimiser, epoch, time spent."""
+
+    def __init__(self, recipe: Recipe, views: int) -> None:
+        import torch
+
+        self.model = network(recipe.network, views).to(memory_format=torch.channels_last).train()
+        self.average = copy.deepcopy(self.model)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), weight_decay=1e-3)
+        self.epoch = 0
+        self.epochs = recipe.training.epochs
+        self.steps = 0
+        self.spent_s = 0.0
+
+    def begin(self, twin: str, pictures: Array) -> None:
+        """Begin with the weights of a package's FP32 twin."""
+        import torch
+
+        start_from(self.model, twin, torch.from_numpy(pictures.astype(np.float32) / 255))
+        self.average.load_state_dict(self.model.state_dict())
+
+    def set_rate(self, peak: float, at: float) -> None:
+        """One cycle: up over the first tenth, then a cosine to zero."""
+        share = at / self.epochs
+        rate = peak * (
+            share / 0.1 if share < 0.1 else 0.5 + 0.5 * np.cos((share - 0.1) / 0.9 * np.pi)
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = max(float(rate), 1e-6)
+
+    def follow(self) -> None:
+        """Move the average towards the weights; faster at the start, when it holds noise."""
+        import torch
+
+        self.steps += 1
+        keep = min(AVERAGE, 1 - 1 / self.steps)
+        with torch.no_grad():
+            for mean, now in zip(
+                self.average.state_dict().values(), self.model.state_dict().values(), strict=True
+            ):
+                if mean.is_floating_point():
+                    mean.lerp_(now, 1 - keep)
+                else:
+                    mean.copy_(now)
+
+    def save(self, path: Path) -> None:
+        """Write beside and rename: a kill while writing leaves the previous checkpoint."""
+        import torch
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "numbers": (self.epoch, self.epochs, self.steps, self.spent_s),
+            },
+            beside,
+        )
+        beside.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Continue where `save` left off."""
+        import torch
+
+        held = torch.load(path, weights_only=True)
+        self.model.load_state_dict(held["model"])
+        self.average.load_state_dict(held["average"])
+        self.optimiser.load_state_dict(held["optimiser"])
+        self.epoch, self.epochs, self.steps, self.spent_s = held["numbers"]
+
+
+def augmented(
+    pictures: Array, cells: Array, plan: Training, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Random pose and light: pictures (n, v, H, W) uint8 -> the same shape float32 in 0..1.
+
+    Pose moves all views and the cells together; shift moves the reference alone (by wrapping:
+    the few wrapped rows are no worse than the unknown border of a real shift).
+    """
+    out = np.empty(pictures.shape, np.float32)
+    marks = np.empty_like(cells)
+    square = pictures.shape[2] == pictures.shape[3]
+    for i, (views, cell) in enumerate(zip(pictures, cells, strict=True)):
+        if plan.rotate:
+            turn = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
+            views, cell = np.rot90(views, turn, (1, 2)), np.rot90(cell, turn)
+        if plan.flip and rng.integers(2):
+            views, cell = views[:, :, ::-1], cell[:, ::-1]
+        gain = 1 + rng.uniform(-plan.gain, plan.gain)
+        offset = rng.uniform(-plan.offset, plan.offset)
+        light = np.clip(np.arange(256) * gain + offset, 0, 255) / 255
+        out[i, 0] = light.astype(np.float32)[views[0]]
+        for extra in range(1, views.shape[0]):
+            move = tuple(rng.integers(-plan.shift_px, plan.shift_px + 1, 2))
+            out[i, extra] = np.roll(views[extra], move, (0, 1)) * np.float32(1 / 255)
+        marks[i] = cell
+    return out, marks
+
+
+def _batch(
+    split: Split, chosen: Array, plan: Training, rng: np.random.Generator
+) -> tuple[Array, Array, Array, Array]:
+    """Augmented views and cells of the chosen parts, with `defect` and `located` (n,) bool."""
+    pictures, cells = split.pictures[chosen], split.cells[chosen]
+    defect, located = split.defect[chosen], ~split.defect[chosen] | split.marked[chosen]
+    for place in np.flatnonzero(~defect & (rng.random(len(chosen)) < plan.paste)):
+        donor = split.pictures[rng.integers(len(split.pictures)), 0]
+        pictures[place, 0], mask = blemished(pictures[place, 0], donor, rng)
+        cells[place], defect[place] = cells_of(mask), True
+    return *augmented(pictures, cells, plan, rng), defect, located
+
+
+def _step(state: _State, batch: tuple[Array, Array, Array, Array], *, bf16: bool) -> float:
+    import torch
+
+    views, cells, defect, located = (torch.from_numpy(array) for array in batch)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = state.model(views.contiguous(memory_format=torch.channels_last))
+    loss = loss_of(logits.float()[:, 0], cells, defect, located)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
+    state.optimiser.step()
+    state.follow()
+    return float(loss.detach())
+
+
+def loss_of(logits: Any, cells: Any, defect: Any, located: Any) -> Any:
+    """Cells where they are marked, the worst cell of the picture everywhere.
+
+    logits (n, h, w), cells (n, h, w) of 1, 0 and 255, defect (n,) and located (n,) bool.
+    Good cells count by their mean and by the worst few: the verdict is a maximum, so one
+    loud good cell of 4096 is an overkill that a mean would not see.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as entropy
+
+    each = entropy(logits, (cells == 1).float(), reduction="none")
+    known = (cells != IGNORED) & located[:, None, None]
+    bad = known & (cells == 1)
+    good = known & (cells == 0)
+    loss = (each * bad).sum() / bad.sum().clamp(min=1)
+    loss = loss + 4 * (each * good).sum() / good.sum().clamp(min=1)
+    count = min(HARD_CELLS, each[0].numel())
+    loss = loss + 0.5 * (each * good).flatten(1).topk(count).values.mean()
+    flat = logits.flatten(1)
+    # A defect that is only labelled has no place to pull on: all cells share the pull, the
+    # likelier ones more of it. A hard maximum would hang on the cell that chance made first.
+    spread = torch.logsumexp(flat * SPREAD, 1) / SPREAD
+    worst = torch.where(located, flat.amax(1), spread)
+    return loss + entropy(worst, defect.to(torch.float32))

@@ -1,0 +1,63 @@
+"""A build from a folder pair to a sealed package, small enough to run wherever torch is."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.core.errors import ConfigError
+from models import package
+from models.build.build import build
+
+RECIPE = """
+name = "dots"
+terms = "drawn by a test"
+[data]
+size_px = [64, 64]
+fit = "resize"
+[network]
+stem = 16
+channels = [16]
+[training]
+epochs = 60
+batch = 8
+learning_rate = 5e-3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Gray squares; the defective ones have a black dot."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for label in ("good", "defect"):
+        (tmp_path / label).mkdir()
+        for place in range(40):
+            picture = rng.normal(150, 6, (64, 64)).clip(0, 255).astype(np.uint8)
+            picture[8:56, 8:56] += 40
+            if label == "defect":
+                x, y = (int(v) for v in rng.integers(16, 48, 2))
+                cv2.circle(picture, (x, y), 4, 20, -1)
+            cv2.imwrite(str(tmp_path / label / f"{place}.png"), picture)
+    (tmp_path / "dots.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def test_a_folder_pair_becomes_a_package_and_resumes(folder):
+    pytest.importorskip("torch", reason="training needs the extra `train`")
+    said: list[str] = []
+    path = build(folder / "dots.toml", report=said.append)
+    found = package.load(path)
+    assert found.manifest.figures.auroc_int8 > 0.9
+    assert len(found.manifest.pictures.digests()) == 64
+    assert package.load(folder / "twins" / "dots-fp32.onnx").manifest.precision == "fp32"
+    again = build(folder / "dots.toml", resume=True, report=said.append)
+    assert any(line.startswith("resumed after epoch 60") for line in said)
+    assert package.load(again).manifest.thresholds == found.manifest.thresholds
+
+
+def test_missing_tools_are_named_before_anything_starts(folder, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(ConfigError, match="building needs torch: install the extra `train`"):
+        build(folder / "dots.toml")
