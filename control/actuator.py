@@ -50,6 +50,7 @@ class _Peer(msgspec.Struct):
     offset: ClockOffset
     same_clock: bool
     heard_ns: int
+    asked_ns: int = 0  # when the oldest beat without an answer was sent
     last_stamp_ns: int = 0
     last_received_ns: int = 0
     counts: dict[Action, int] = {}
@@ -179,9 +180,13 @@ class RouterActuator:
                 return ack
 
     def _notice_silence(self) -> None:
-        """Judge the beat, with everything that came read: a stall of our own is not its silence."""
+        """Judge the beat, with everything that came read: a stall of our own is not its silence.
+
+        A controller beats in answer to ours, so its silence begins with a beat it left unanswered.
+        """
         peer = self._peers.get(self._disposition) if self._disposition else None
-        silent = peer is not None and self._clock.now_ns() - peer.heard_ns > self._lost_ns
+        asked_ns = peer.asked_ns if peer else 0
+        silent = bool(asked_ns) and self._clock.now_ns() - asked_ns > self._lost_ns
         if silent and not self._ticking and not self._lost:
             self._event("controller_silent", 0, f"no beat for {self._options.lost_ms:g} ms")
         self._lost = silent and not self._ticking
@@ -204,7 +209,7 @@ class RouterActuator:
         if peer is None or message.session != self.session:
             self._drop("other_session", f"{type(message).__name__} of session {message.session}")
             return None
-        peer.heard_ns = now_ns
+        peer.heard_ns, peer.asked_ns = now_ns, 0
         peer.last_stamp_ns, peer.last_received_ns = message.stamp_ns, now_ns
         match message:
             case Beat():
@@ -230,7 +235,7 @@ class RouterActuator:
 
     def _greet(self, identity: bytes, hello: Hello, now_ns: int) -> None:
         """Welcome a controller, or refuse it with a Bye that says why."""
-        if refusal := self._refusal(identity, hello, now_ns):
+        if refusal := self._refusal(identity, hello):
             self._event("controller_refused", 0, refusal)
             bye = Bye(session=0, seq=self._number(), stamp_ns=now_ns, reason=refusal)
             self._tell(identity, bye)
@@ -257,7 +262,7 @@ class RouterActuator:
         )
         self._tell(identity, welcome)
 
-    def _refusal(self, identity: bytes, hello: Hello, now_ns: int) -> str:
+    def _refusal(self, identity: bytes, hello: Hello) -> str:
         if hello.protocol != PROTOCOL:
             return f"protocol {hello.protocol} is not spoken here; this station speaks {PROTOCOL}"
         if hello.simulated != self._ticking:
@@ -270,8 +275,7 @@ class RouterActuator:
             return "rest = pass needs a part sensor or a line stop driven by the lost beat"
         holder = self._peers.get(self._disposition) if self._disposition else None
         if hello.role == "disposition" and holder and self._disposition != identity:
-            alive = self._ticking or now_ns - holder.heard_ns <= self._lost_ns
-            if alive and holder.hello.boot != hello.boot:
+            if not self._lost and holder.hello.boot != hello.boot:
                 return f"the role disposition is taken by {holder.hello.boot}"
         return ""
 
@@ -320,6 +324,7 @@ class RouterActuator:
             echo_received_ns=peer.last_received_ns,
         )
         self._tell(identity, beat)
+        peer.asked_ns = peer.asked_ns or beat.stamp_ns
 
     def _forget(self, identity: bytes, why: str) -> None:
         peer = self._peers.pop(identity, None)

@@ -87,9 +87,10 @@ def rigged(
         stack.callback(engine.close)
         before_waiting()
         engine.start()
-        actuator.wait_for_controller()
         camera = camera_for(pool)
         stack.callback(camera.close)
+        # Last: from the welcome on the controller counts on a beat, which only the loop keeps.
+        actuator.wait_for_controller()
         limits = manifest.thresholds
         inspection = Inspection(
             camera=camera,

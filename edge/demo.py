@@ -96,4 +96,4 @@ def _watch(
                 if live:
                     live.update(table(tally, parts), refresh=True)
                 elif tally.parts:
-                    console.print(line(tally, parts))
+                    console.print(line(tally, parts), soft_wrap=True)

@@ -111,6 +111,10 @@ class Inspection:
         """Nothing is open and no trigger can come."""
         return self._camera.exhausted and not self._parts
 
+    def start(self) -> None:
+        """Let parts come."""
+        self._camera.start(self._clock.now_ns())
+
     def stop(self) -> None:
         """Take no further trigger; the open parts are still to be finished."""
         self._camera.stop()
@@ -282,6 +286,7 @@ class Inspection:
 
 def inspect(inspection: Inspection, stop: Callable[[], bool]) -> Balance:
     """Inspect parts until the camera is exhausted or `stop`; open parts are finished."""
+    inspection.start()
     while not inspection.finished and not stop():
         inspection.step()
     inspection.stop()

@@ -95,6 +95,9 @@ class ScriptedCamera:
             return Trigger(part, part, trigger_ns)
         return None
 
+    def start(self, now_ns: int) -> None:
+        pass
+
     def stop(self) -> None:
         self._arrivals.clear()
 

@@ -59,7 +59,7 @@ class OpenCvCamera:
             raise CameraError(f"a live camera feeds one picture; the package wants {names}")
         self._source, self._pool, self._clock = source, pool, clock
         self._live_file = isinstance(source, str) and "://" not in source
-        capture = _open(source)
+        self._capture = capture = _open(source)
         self._period_ns = round(NS_PER_S / rate_hz) if rate_hz else 0
         if self._live_file and not rate_hz:
             fps = capture.get(cv2.CAP_PROP_FPS)
@@ -69,7 +69,10 @@ class OpenCvCamera:
         self._ended = False
         self._retriever = _Retriever(pictures[0], stale_after)
         self._grabber = Grabber(pool, clock, "edge-camera")
-        self._grabber.start(partial(self._work, capture))
+
+    def start(self, now_ns: int) -> None:
+        """Let the grabber thread take frames from now on."""
+        self._grabber.start(partial(self._work, self._capture))
 
     # ---- in the grabber's thread ----
 

@@ -57,6 +57,9 @@ class Camera(Protocol):
     def poll(self, now_ns: int, open_parts: int) -> Trigger | Frame | NoFrame | None:
         """The next event, or None. A part's Trigger always comes before its Frame or NoFrame."""
 
+    def start(self, now_ns: int) -> None:
+        """Triggers may come from now on."""
+
     def stop(self) -> None:
         """Take no further trigger; the events of those already taken still come."""
 

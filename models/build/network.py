@@ -1,6 +1,6 @@
 """The network: a plain stack of convolutions over the stacked views, ending in a logit map.
 
-    views (n, v, H, W) in 0..1 -> conv 8x8/4 -> conv 3x3/2 -> conv 3x3 ... -> 1x1 -> (n, 1, H/8, W/8)
+    views (n, v, H, W) in 0..1 -> 8x8/4 -> 3x3/2 -> 3x3 ... -> 1x1 -> (n, 1, H/8, W/8)
 
 Every convolution but the last has a batch norm and a ReLU, both gone after folding, so that
 the INT8 graph is a chain of QLinearConv without anything between (docs/models.md, the probe).

@@ -54,8 +54,9 @@ class Training(_Table, frozen=True):
 
     shift_px moves the reference against the picture by up to so many pixels; gain and offset
     are the half widths of the random contrast (factor) and brightness (gray levels). paste is
-    the share of good parts that get a drawn blemish, for sets that have labels but no marks. start names an
-    FP32 twin of the zoo whose weights training begins with; its terms then bind these too.
+    the share of good parts that get a drawn blemish, for sets with labels but no marks. start
+    names an FP32 twin of the zoo whose weights training begins with; its terms then bind these
+    too.
     """
 
     epochs: int = 30

@@ -95,7 +95,7 @@ def refused_share(package: Package, parts: Gray) -> float:
 def _pairs(
     kind: str, parts: Gray, belts: list[Gray], others: list[Gray], rng: np.random.Generator
 ) -> Iterator[list[Gray]]:
-    """The views of each unfit part: with its reference, and with itself in the reference's place."""
+    """Each unfit part's views: beside its reference, and itself in the reference's place."""
     for index, part in enumerate(parts):
         picture = _spoiled(kind, part[0], index, belts, others, rng)
         yield [picture, *part[1:]]

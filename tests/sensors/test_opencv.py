@@ -93,6 +93,7 @@ def test_a_file_plays_at_its_own_rate_and_ends(
     levels = list(range(20, 220, 10))
     began = time.monotonic()
     camera = OpenCvCamera(write_video(tmp_path / "a.avi", levels), pool, SystemClock())
+    camera.start(0)
     taken = drain(camera)
     assert 0.15 < time.monotonic() - began < 1.5  # 20 frames at 100 a second
     triggers = [e for e in taken if isinstance(e, Trigger)]
@@ -109,6 +110,7 @@ def test_frames_reach_the_slot(
     pool: FramePool, tmp_path: Path, next_event: Take, released: Release
 ) -> None:
     camera = OpenCvCamera(write_video(tmp_path / "a.avi", [50, 200]), pool, SystemClock())
+    camera.start(0)
     for level in (50, 200):
         assert isinstance(next_event(camera, 0), Trigger)
         frame = next_event(camera, 0)
@@ -123,6 +125,7 @@ def test_a_frozen_picture_is_stale(
 ) -> None:
     scripted(monkeypatch, Capture([5, 6, 6, 6, 6, 6, 7]))
     camera = OpenCvCamera(0, pool, SystemClock(), stale_after=3)
+    camera.start(0)
     outcomes = events(camera, 14)[1::2]
     assert [type(o) for o in outcomes] == [Frame, Frame, Frame, Frame, NoFrame, NoFrame, Frame]
     assert outcomes[4] == NoFrame(5, Fault.STALE_FRAME, "the same picture 4 times in a row")
@@ -138,6 +141,7 @@ def test_a_lost_camera_is_reported_and_opened_again(
     camera = OpenCvCamera(
         "rtsp://line/1", pool, SystemClock(), tell=lambda *line: told.append(line)
     )
+    camera.start(0)
     taken = events(camera, 8)
     assert [e.number for e in taken if isinstance(e, Trigger)] == [1, 2, 3, 4]
     assert not camera.exhausted, "it keeps trying"
@@ -154,6 +158,7 @@ def test_a_full_pool_is_a_missed_trigger(
 ) -> None:
     scripted(monkeypatch, Capture(list(range(10))[1:]))
     camera = OpenCvCamera(0, pool, SystemClock())
+    camera.start(0)
     taken = [next_event(camera, 0) for _ in range(18)]
     assert [type(e) for e in taken[1::2]] == [Frame] * 8 + [NoFrame]
     assert taken[-1] == NoFrame(9, Fault.MISSED_TRIGGER, "all 8 slots of the pool are held")
@@ -169,6 +174,7 @@ def test_rate_hz_thins_a_live_camera(
     capture = Capture(list(range(1, 200)))
     scripted(monkeypatch, capture)
     camera = OpenCvCamera(0, pool, SystemClock(), rate_hz=50.0)
+    camera.start(0)
     triggers = [e for e in events(camera, 8) if isinstance(e, Trigger)]
     spacing = np.diff([t.trigger_ns for t in triggers])
     assert (spacing > 15e6).all()
@@ -181,6 +187,7 @@ def test_stop_ends_the_camera_and_close_leaks_nothing(
     capture = Capture(list(range(1, 200)))
     scripted(monkeypatch, capture)
     camera = OpenCvCamera(0, pool, SystemClock())
+    camera.start(0)
     events(camera, 2)
     camera.stop()
     drain(camera)
@@ -189,6 +196,7 @@ def test_stop_ends_the_camera_and_close_leaks_nothing(
 
     scripted(monkeypatch, Capture(list(range(1, 200))))
     camera = OpenCvCamera(0, pool, SystemClock())
+    camera.start(0)
     time.sleep(0.02)  # frames that nobody takes
     camera.close()
     assert pool.free == pool.slots
