@@ -274,9 +274,9 @@ class RouterActuator:
         if hello.rest == "pass" and not (hello.part_sensor or hello.line_stop):
             return "rest = pass needs a part sensor or a line stop driven by the lost beat"
         holder = self._peers.get(self._disposition) if self._disposition else None
-        if hello.role == "disposition" and holder and self._disposition != identity:
-            if not self._lost and holder.hello.boot != hello.boot:
-                return f"the role disposition is taken by {holder.hello.boot}"
+        claimed = hello.role == "disposition" and holder and self._disposition != identity
+        if holder and claimed and not self._lost and holder.hello.boot != hello.boot:
+            return f"the role disposition is taken by {holder.hello.boot}"
         return ""
 
     def _acked(self, identity: bytes, peer: _Peer, ack: WireAck, now_ns: int) -> Ack | None:
