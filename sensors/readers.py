@@ -27,6 +27,7 @@ class FileReader:
     def __init__(
         self, views: tuple[ViewSpec, ...], paths: Sequence[tuple[Path | None, ...]]
     ) -> None:
+        quiet_opencv()
         self._views, self._paths = views, paths
         self._scratch: Scratch = {}
 
