@@ -6,7 +6,6 @@ import gc
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import msgspec
 
 from control.actuator import RouterActuator
 from control.policy import ThresholdPolicy
+from edge.children import arm_process
 from edge.core.clock import NS_PER_MS, SystemClock, VirtualClock
 from edge.core.config import (
     ControllerOptions,
@@ -270,48 +270,3 @@ def replay_on(
         provider=station.engine.provider,
         model_sha256=model.file_sha256,
     )
-
-
-@contextmanager
-def arm_process(
-    connect: str, log: Path, *, simulated: bool = False
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The reference arm as its own process; told to end on the way out, and reaped."""
-    arguments = ["arm", "--connect", connect, "--log", str(log), "--parent", str(os.getpid())]
-    if simulated:
-        arguments.append("--simulated")
-    with _child(python_module("edge", *arguments)) as process:
-        yield process
-
-
-@contextmanager
-def station_process(station_file: Path) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
-    """`edge run` as its own process, with the reading end of its feed."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    fd = theirs.fileno()
-    children = ["--feed", str(fd), "--parent", str(os.getpid())]
-    command = python_module("edge", "run", str(station_file), *children)
-    with ours, theirs, _child(command, fd) as process:
-        theirs.close()  # so that the feed ends when the station does
-        yield process, ours
-
-
-@contextmanager
-def _child(command: list[str], *fds: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A child in a process group of its own: Ctrl-C is for us, and we end it, and reap it."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=fds,
-        process_group=0,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

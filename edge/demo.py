@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from edge import feed
-from edge.app import arm_process, station_process
+from edge.children import arm_process, station_process
 from edge.core.clock import NS_PER_S, SystemClock
 from edge.core.errors import EdgeError
 from edge.feed import FedEnd

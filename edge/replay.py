@@ -6,14 +6,13 @@ The words are ARCHITECTURE's: caught, escape, held, defaulted, overkill, detecti
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
+from edge.core.figures import auroc
 from edge.core.ledger import Balance
 from edge.core.types import Action, Fault, PartRecord, Verdict
 from edge.stats import (
@@ -173,22 +172,6 @@ def _outcome(record: PartRecord) -> str:
             return "held"
         case None:
             return "defaulted"
-
-
-def auroc(scores: Iterable[float], bad: Iterable[bool]) -> float | None:
-    """Area under the ROC curve by ranks, ties counted half; None without both kinds."""
-    values, flags = np.asarray(list(scores), np.float64), np.asarray(list(bad), bool)
-    positives, negatives = int(flags.sum()), int((~flags).sum())
-    if not positives or not negatives:
-        return None
-    ranks = _mean_ranks(values)
-    return float((ranks[flags].sum() - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def _mean_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[index], np.float64)
 
 
 def late_commands(arm_log: Path) -> int:

@@ -39,7 +39,7 @@ class BoundSession:
         row = providers.require(provider, available())
         ort.disable_telemetry_events()  # a factory box reports to nobody
         self._session = ort.InferenceSession(
-            model, _options(threads), providers=[(row.onnxruntime_name, row.options)]
+            model, session_options(threads), providers=[(row.onnxruntime_name, row.options)]
         )
         if self._session.get_providers()[0] != row.onnxruntime_name:
             raise EngineError(f"provider {provider}: ONNX Runtime fell back to another one")
@@ -69,7 +69,8 @@ class BoundSession:
         return binding
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
+    """How every session here runs, on a station and in a build's measurements."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from edge.core.figures import auroc
 from models.build.datasets import Array, Split
 from models.build.recipe import Limits
 from models.envelope import Gauge
 from models.manifest import Figures, Manifest, Thresholds
+from models.session import session_options
 
 THREADS = 2
 TIMED_RUNS = 200
@@ -23,13 +25,7 @@ _WARM_UP_RUNS = 10
 
 def session(model: bytes, threads: int) -> Any:
     """A CPU session with the options of a station's engine worker."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
 
 
 def scores(model: bytes, views: Sequence[str], pictures: Array, threads: int = THREADS) -> Array:
@@ -39,14 +35,6 @@ def scores(model: bytes, views: Sequence[str], pictures: Array, threads: int = T
     for place, part in enumerate(pictures):
         out[place] = running.run(["score"], _feed(views, part))[0][0]
     return out
-
-
-def auroc(values: Array, defect: Array) -> float:
-    """Area under the ROC curve by ranks, ties counted half."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    bad, good = int(defect.sum()), int((~defect).sum())
-    return float((ranks[defect].sum() - bad * (bad + 1) / 2) / (bad * good))
 
 
 def thresholds_of(values: Array, defect: Array, limits: Limits) -> Thresholds:
@@ -96,8 +84,8 @@ def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Fig
     fp32_1_ms, int8_1_ms = run_ms([fp32, int8], views, test.pictures[0], 1)
     return Figures(
         test_pictures=len(defect),
-        auroc_fp32=auroc(scores(fp32, views, test.pictures), defect),
-        auroc_int8=auroc(values, defect),
+        auroc_fp32=auroc(scores(fp32, views, test.pictures), defect) or 0.0,
+        auroc_int8=auroc(values, defect) or 0.0,
         detection=float(failed[defect].mean()),
         escape=float(passed[defect].mean()),
         overkill=float((~passed & ~unfit)[~defect].mean()),

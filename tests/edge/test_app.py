@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from edge import app
+from edge.children import arm_process
 from edge.core.clock import NS_PER_MS, SystemClock, VirtualClock
 from edge.core.config import ControllerOptions, EngineOptions, FootageOptions, Station
 from edge.core.types import Action, Fault
@@ -81,7 +82,7 @@ class Run:
         with ExitStack() as stack:
 
             def start_arm():
-                arm = app.arm_process(station.controller.bind, self.log, simulated=lockstep)
+                arm = arm_process(station.controller.bind, self.log, simulated=lockstep)
                 self.arm = stack.enter_context(arm)
 
             self.rig = stack.enter_context(
@@ -207,7 +208,7 @@ def test_run_finishes_its_parts_on_sigterm_and_exits_0(footage, tiny_package, tm
     )
     log = tmp_path / "arm.jsonl"
     log.touch()
-    with app.arm_process(bind, log):
+    with arm_process(bind, log):
         station = subprocess.Popen(
             [sys.executable, "-P", "-m", "edge", "run", str(tmp_path / "cell.toml")],
             stdout=subprocess.PIPE,

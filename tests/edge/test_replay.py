@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.core.figures import auroc
 from edge.core.ledger import Balance
 from edge.core.types import (
     Action,
@@ -19,7 +20,7 @@ from edge.core.types import (
     Stamps,
     Verdict,
 )
-from edge.replay import Report, auroc, late_commands, report
+from edge.replay import Report, late_commands, report
 from edge.stats import DecisionDigest, percentiles
 
 MS = 1_000_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,15 +21,6 @@ def pool() -> Iterator[FramePool]:
     yield made
     assert made.free == made.slots, "a lease leaked"
     made.close()
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of real data sets beside the repository."""
-    folder = Path(__file__).parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("the real data sets (../shared/data) are not here")
-    return folder
 
 
 @pytest.fixture

@@ -11,13 +11,6 @@ from models.build.recipe import Limits
 LIMITS = Limits(max_escape=0.02, max_overkill=0.02)
 
 
-def test_auroc_counts_ties_half():
-    defect = np.array([False, False, True, True])
-    assert measure.auroc(np.array([0.1, 0.2, 0.3, 0.4]), defect) == 1.0
-    assert measure.auroc(np.array([0.4, 0.3, 0.2, 0.1]), defect) == 0.0
-    assert measure.auroc(np.array([0.5, 0.5, 0.5, 0.5]), defect) == 0.5
-
-
 def test_classes_that_stand_apart_get_one_threshold_midway_in_logits():
     values = np.array([0.01] * 50 + [0.99] * 50)
     limits = measure.thresholds_of(values, np.arange(100) >= 50, LIMITS)
