@@ -44,4 +44,4 @@ lock: $(VENV)/.dev
 	@sh deploy/lock.sh $(BIN)/python
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) .venv-train .mypy_cache .ruff_cache .pytest_cache build *.egg-info

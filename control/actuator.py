@@ -34,11 +34,13 @@ from control.wire import (
     encode,
 )
 from control.wire import Ack as WireAck
-from edge.core.clock import NS_PER_MS, NS_PER_S
+from edge.core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge.core.config import ControllerOptions
 from edge.core.errors import WireError
 from edge.core.ports import Clock
 from edge.core.types import Ack, Action, Deadline, Decision
+
+MESSAGES_A_TURN = 256  # a peer that floods the socket must not keep deadlines waiting
 
 Event = Callable[[str, int, str], None]
 
@@ -73,7 +75,7 @@ class RouterActuator:
         self._host = host_boot()
         self._peers: dict[bytes, _Peer] = {}
         self._disposition: bytes | None = None
-        self._lost = False
+        self._lost = self._backlog = False
         self._seq = 0
         self._ticked_ns = -1
         self._next_beat_ns = clock.now_ns()
@@ -113,20 +115,23 @@ class RouterActuator:
         return int(self._socket.FD)
 
     def due_ns(self) -> int | None:
+        if self._backlog:
+            return self._clock.now_ns()  # ZeroMQ's descriptor will not speak of these again
         return None if self._ticking else self._next_beat_ns
 
     def wait_for_controller(self) -> None:
         """Block until a disposition controller is welcomed; WireError after `wait_s`."""
-        until_ns = self._clock.now_ns() + round(self._options.wait_s * NS_PER_S)
+        clock = SystemClock()  # in lock-step too: a person is waiting
+        until_ns = clock.now_ns() + round(self._options.wait_s * NS_PER_S)
         while not self.connected:
-            now_ns = self._clock.now_ns()
+            now_ns = clock.now_ns()
             if now_ns >= until_ns:
                 bind, wait = self._options.bind, self._options.wait_s
                 raise WireError(
                     f"no controller connected to {bind} within {wait:g} s; "
                     f"start one, for example: edge arm --connect {bind}"
                 )
-            self._clock.wait((self.fileno(),), min(until_ns, now_ns + 20 * NS_PER_MS), busy=True)
+            clock.wait((self.fileno(),), min(until_ns, now_ns + 20 * NS_PER_MS))
             self.poll(self._clock.now_ns())
 
     def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> bool:
@@ -165,11 +170,13 @@ class RouterActuator:
             self._next_beat_ns = now_ns + self._beat_ns
             for identity, peer in list(self._peers.items()):
                 self._send_beat(identity, peer)
-        while True:
+        self._backlog = True
+        for _ in range(MESSAGES_A_TURN):
             try:
                 identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 self._notice_silence()
+                self._backlog = False
                 return None
             try:
                 message = decode(frames[0] if len(frames) == 1 else b"")
@@ -178,6 +185,7 @@ class RouterActuator:
                 continue
             if ack := self._hear(identity, message, self._clock.now_ns()):
                 return ack
+        return None
 
     def _notice_silence(self) -> None:
         """Judge the beat, with everything that came read: a stall of our own is not its silence.
@@ -288,6 +296,7 @@ class RouterActuator:
         if not peer.same_clock and not self._ticking:
             estimate = peer.offset.estimate(now_ns)
             received_ns = ack.received_ns - estimate[0] if estimate else now_ns
+        received_ns = min(max(received_ns, 1), now_ns)  # a peer's number: bounded by what we know
         return Ack(ack.part, ack.state, ack.action, received_ns, ack.counts)
 
     def _tell_all(self, message: AnyMessage, now_ns: int) -> bool:

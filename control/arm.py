@@ -53,6 +53,7 @@ class ReferenceArm:
         self._heard_ns = 0
         self._hello_due_ns = 0
         self._lost = False
+        self._refused = ""
         self._open: OrderedDict[int, _Open] = OrderedDict()
         self._final: OrderedDict[int, Ack] = OrderedDict()
         self._counts: Counter[Action] = Counter()
@@ -104,6 +105,11 @@ class ReferenceArm:
         """What one message brings. A message of another session changes nothing."""
         if isinstance(message, Welcome):
             return self._enter(message, now_ns)
+        if isinstance(message, Bye) and message.session == 0 and self._welcome is None:
+            if message.reason != self._refused:
+                self._refused = message.reason
+                self._log({"event": "refused", "reason": message.reason})
+            return []
         if self._welcome is None or message.session != self._welcome.session:
             self.dropped += 1
             return []
@@ -135,6 +141,7 @@ class ReferenceArm:
             answers = self._default_all("new_session", now_ns)
             self._counts.clear()
             self._final.clear()
+            self._offset.forget()  # another station may run on another clock
             self._log({"event": "session", "session": welcome.session})
         self._welcome, self._lost, self._heard_ns = welcome, False, now_ns
         self._offset.sample(
@@ -149,6 +156,8 @@ class ReferenceArm:
     def _arm(self, expect: Expect, now_ns: int) -> list[AnyMessage]:
         if final := self._final.get(expect.part):
             return [self._again(final, now_ns)]
+        if expect.default not in (Action.REJECT, Action.HOLD):  # silence must not accept
+            expect = msgspec.structs.replace(expect, default=Action.REJECT)
         self._open[expect.part] = _Open(expect, expect.stamp_ns + expect.ttl_ns)
         answers: list[AnyMessage] = [self._ack(expect.part, "armed", expect.default, now_ns)]
         while len(self._open) > REMEMBERED:

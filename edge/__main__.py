@@ -5,6 +5,7 @@ Each command imports what it needs when it is called, so that `edge --help` stay
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -51,8 +52,8 @@ class Rest(StrEnum):
 
 @app.command()
 def demo(
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long to run.")] = 20.0,
-    rate: Annotated[float, typer.Option(min=0.1, help="Parts per second.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=86_400, help="How long to run.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Parts per second.")] = 20.0,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the parts; random if absent.")] = None,
     json: JsonFile = None,
 ) -> None:
@@ -62,11 +63,17 @@ def demo(
     from edge.demo import demo as run_demo
     from edge.panel import summary
 
+    _check_json(json)
     console = Console()
     result = run_demo(seconds=seconds, rate_hz=rate, seed=seed, console=console)
     console.print(summary(result))
     _write_json(json, result)
     if result.conservation_errors or result.commands != result.parts:
+        typer.echo(
+            f"edge: {result.parts} parts, {result.commands} commands seen, "
+            f"{result.conservation_errors} conservation errors: not a sound run",
+            err=True,
+        )
         raise typer.Exit(1)
 
 
@@ -132,6 +139,7 @@ def replay(
     from edge import app as composition
     from edge.panel import summary
 
+    _check_json(json)
     result = composition.replay(
         footage,
         model,
@@ -167,6 +175,12 @@ def build(
     typer.echo(run_build(recipe, data=data, resume=resume, report=typer.echo))
 
 
+def _check_json(path: Path | None) -> None:
+    """Before a run of minutes: is there a place for its result?"""
+    if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise EdgeError(f"--json {path}: not a file in a folder that exists")
+
+
 def _write_json(path: Path | None, result: object) -> None:
     if path is None:
         return
@@ -180,13 +194,18 @@ def _write_json(path: Path | None, result: object) -> None:
 
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    # As Ctrl-C: children are ended and folders removed. `run` and `arm` have their own way.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
         typer.echo(f"edge: {' '.join(error.format_message().split())}", err=True)
         sys.exit(2)
     except EdgeError as error:
-        typer.echo(f"edge: {error}", err=True)
+        typer.echo(f"edge: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except OSError as error:  # process boundary: a path no check foresaw is still a person's line
+        typer.echo(f"edge: {error.filename or 'system'}: {error.strerror}", err=True)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)

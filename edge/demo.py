@@ -44,6 +44,8 @@ def demo(*, seconds: float, rate_hz: float, seed: int | None, console: Console) 
         with arm_process(bind, arm_log), station_process(station_file) as (process, link):
             journal, tally = Journal(), Tally()
             end = _watch(link, journal, tally, parts, console)
+            if end and end.lost:
+                console.print(f"{end.lost} records did not reach this display: figures lack them")
             if end is None:
                 raise EdgeError(f"the station ended early, exit code {process.wait()}")
         generator = PartGenerator(seed, defect_share=DEFECT_SHARE)

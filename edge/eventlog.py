@@ -14,7 +14,7 @@ class EventLog:
     """A recorder for a station run by hand or by systemd: events, and parts that defaulted."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self.lost = stream, 0
 
     def part(self, record: PartRecord) -> None:
         if record.decision.fault is not None:
@@ -22,5 +22,8 @@ class EventLog:
 
     def event(self, kind: str, part: int, detail: str) -> None:
         line = {"at_ns": now_ns(), "event": kind, "part": part, "detail": detail}
-        self._stream.write(msgspec.json.encode(line).decode() + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(msgspec.json.encode(line).decode() + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # full or closed: the parts go on
+            self.lost += 1

@@ -62,7 +62,7 @@ class Feed:
     def _send(self, message: Fed) -> None:
         try:
             self._link.send(_encode(message), socket.MSG_DONTWAIT)
-        except OSError:  # full, or the reader is gone: the parts go on
+        except (OSError, OverflowError):  # full, the reader gone, or a number of no sane size
             self.lost += 1
 
 

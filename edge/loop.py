@@ -32,6 +32,10 @@ from edge.core.types import (
 )
 
 STALL_NS = 10 * NS_PER_MS  # a default this much late: the process, not the engine, stood still
+# Between two parts the loop wakes this much early and takes one turn for nothing: its code and data
+# have left the caches meanwhile, and come back before the part instead of with it.
+REHEARSAL_NS = 600_000
+EVENTS_A_TURN = 64  # of the camera: a backlog after a stall must not keep deadlines waiting
 IDLE_NS = 200 * NS_PER_MS  # with nothing to wait for, look at the stop flag this often
 
 
@@ -87,7 +91,10 @@ class Inspection:
         now_ns, awaited = self._wait(), self._oldest_undecided() is not None
         if awaited:
             self._take_answers(now_ns)
-        while event := self._camera.poll(now_ns, len(self._parts)):
+        for _ in range(EVENTS_A_TURN):
+            event = self._camera.poll(now_ns, len(self._parts))
+            if event is None:
+                break
             self._take(event)
         self._arm_parts()
         if not awaited:
@@ -126,6 +133,8 @@ class Inspection:
 
     def _wait(self) -> int:
         due = self._due_ns()
+        if not self._parts and due - self._clock.now_ns() > 2 * REHEARSAL_NS:
+            due -= REHEARSAL_NS
         fds = (self._camera.fileno(), self._actuator.fileno(), *self._engine.filenos())
         self._clock.wait(fds, due, busy=bool(self._parts))
         return self._clock.now_ns()
@@ -256,7 +265,7 @@ class Inspection:
         if part is None or part.acked_ns:
             self._recorder.event("stray_ack", ack.part, f"{ack.state} {ack.action}; dropped")
             return
-        self._check(self.ledger.ack(ack))
+        self._check(self.ledger.ack(ack, part.decision, self._policy.default))
         part.applied, part.received_ns = ack.action, ack.received_ns
         part.acked_ns = self._clock.now_ns()
 
@@ -275,6 +284,8 @@ class Inspection:
             self._unclosed.popleft()
             del self._parts[number]
             self._recorder.part(_record(number, part, part.decision))
+        if not self._parts and (counts := self._actuator.counts) is not None:
+            self._check(self.ledger.beat(counts))
 
     def _ack_by_ns(self, part: _Part) -> int:
         return part.deadline.act_by_ns + self._ack_ns

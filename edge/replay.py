@@ -158,10 +158,13 @@ def _labelled(records: list[PartRecord], label: Label) -> dict[str, Any]:
 def _outcome(record: PartRecord) -> str:
     """What became of a part: accepted | fail | held | defaulted.
 
-    An ACCEPT that the controller could not prove fresh became its default there.
+    An ACCEPT that the controller could not prove fresh became its default there; a part that
+    it never acked, or that no command reached, is no catch either.
     """
     decision = record.decision
-    if decision.action is Action.ACCEPT and record.applied not in (Action.ACCEPT, None):
+    if record.applied is Action.ACCEPT and decision.action is not Action.ACCEPT:
+        return "accepted"  # the controller's word on what left the machine counts
+    if record.applied is not decision.action:
         return "defaulted"
     match decision.verdict:
         case Verdict.PASS:

@@ -38,7 +38,8 @@ def percentiles(values: list[float]) -> dict[str, float] | None:
 
 def is_overrun(record: PartRecord) -> bool:
     """A deadline miss, or a command received after act_by."""
-    return is_deadline_miss(record) or record.received_ns > record.deadline.act_by_ns
+    in_time = 0 < record.received_ns <= record.deadline.act_by_ns  # 0: never heard of
+    return is_deadline_miss(record) or not in_time
 
 
 def is_deadline_miss(record: PartRecord) -> bool:

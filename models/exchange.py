@@ -24,6 +24,7 @@ ANSWER, READY, FAILED = 0, 1, 2
 FAULTS: tuple[Fault | None, ...] = (None, *Fault)  # a fault's number here; 0 is a prediction
 FAULT_NUMBERS = {fault: number for number, fault in enumerate(FAULTS)}
 _HEAD = struct.Struct("<IIQQIIIfqqqq200s")
+_SENT, _SENT_AT = struct.Struct("<q"), struct.calcsize("<IIQQIIIfqqq")
 RESULT_BYTES = _HEAD.size + MAX_REGIONS * REGION.itemsize
 
 
@@ -54,6 +55,10 @@ class Result:
 
     def write(self, head: Head) -> None:
         _HEAD.pack_into(self.data, 0, *head)
+
+    def sent(self, now_ns: int) -> None:
+        """Stamp what is written, last of all."""
+        _SENT.pack_into(self.data, _SENT_AT, now_ns)
 
     def read(self) -> Head:
         return Head(*_HEAD.unpack_from(self.data))

@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from edge.core.clock import NS_PER_S, SystemClock
@@ -97,7 +98,8 @@ class Keeper:
         """What happened since the last call."""
         if self._woken != self._heard:  # else spare the loop a system call a turn
             self._heard = self._woken
-            os.eventfd_read(self._news_fd)
+            with suppress(BlockingIOError):  # two posts may have been read as one
+                os.eventfd_read(self._news_fd)
         while self._news:
             yield self._news.popleft()
 
@@ -145,12 +147,16 @@ class Keeper:
     def _start(self) -> None:
         pause_s = FIRST_PAUSE_S
         while not self._stopping:
-            worker = self._launch()
-            detail = self._first_word(worker)
-            if not detail:
-                self._post(Ready(worker))
-                return
-            _end(worker)
+            try:
+                worker = self._launch()
+            except (OSError, ValueError) as error:  # no memory, no processes, no such command
+                detail = f"the engine worker cannot be started: {error}"
+            else:
+                detail = self._first_word(worker)
+                if not detail:
+                    self._post(Ready(worker))
+                    return
+                _end(worker)
             self._post(Lost(detail))
             pause_ns = round(pause_s * NS_PER_S)
             self._clock.wait((self._stop_fd,), self._clock.now_ns() + pause_ns)
@@ -159,7 +165,8 @@ class Keeper:
 
     def _launch(self) -> WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with ExitStack() as failed, theirs:
+            failed.callback(ours.close)
             fds = (theirs.fileno(), self._pool_fd)
             process = subprocess.Popen(
                 self._command(theirs.fileno()),
@@ -167,6 +174,7 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for the station, which finishes its parts first
             )
+            failed.pop_all()
         return WorkerProcess(process, ours)
 
     def _first_word(self, worker: WorkerProcess) -> str:

@@ -16,6 +16,8 @@ from edge.core.types import Verdict, ViewSpec
 from models.protobuf import FormatError
 
 FORMAT = 1
+# What an envelope can bound (models/envelope.py); a bound on anything else would bound nothing.
+FEATURES = frozenset(("brightness", "contrast", "coarse", "edge", "grain", "midtones", "presence"))
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MAX_SIDE_PX = 16384
 _DIGEST_BYTES = 32
@@ -156,7 +158,7 @@ def checked(manifest_json: bytes) -> Manifest:
     """Decode a manifest; FormatError with one reason if it is malformed or contradicts itself."""
     try:
         manifest = msgspec.json.decode(manifest_json, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"manifest: {error}") from None
     for reason in _faults(manifest):
         raise FormatError(f"manifest: {reason}")
@@ -182,9 +184,8 @@ def _faults(manifest: Manifest) -> list[str]:
     if not faults:
         faults.extend(_output_faults(manifest))
     for bound in manifest.envelope.bounds:
-        if bound.view not in names or not (
-            _finite(bound.low, bound.high) and bound.low <= bound.high
-        ):
+        known = bound.view in names and bound.feature in FEATURES
+        if not (known and _finite(bound.low, bound.high) and bound.low <= bound.high):
             faults.append(f"envelope: {bound.feature} of {bound.view}: {bound.low}..{bound.high}")
     try:
         size = len(base64.b64decode(manifest.pictures.sha256, validate=True))
@@ -200,6 +201,7 @@ def _view_faults(view: ViewSpec) -> list[str]:
         ok = view.dtype == "float32" and len(view.shape) == 2
     else:
         ok = view.dtype == "uint8" and (len(view.shape) == 2 or view.shape[2:] == (3,))
+    sides_ok = sides_ok and 0 <= view.fit.fill <= 255
     return [] if ok and sides_ok else [f"view {view.name}: {view.dtype} of {view.shape}"]
 
 

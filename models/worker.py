@@ -88,8 +88,8 @@ class Worker:
             loaded.model_bytes(), manifest.views, self._pool, plan.provider, plan.threads
         )
         outputs = manifest.outputs
-        self._score = self._output(outputs.score).reshape(-1).data
-        self._map = self._output(outputs.map) if outputs.map else None
+        self._score = self._output(outputs.score, (1,)).data
+        self._map = self._output(outputs.map, outputs.map_shape) if outputs.map else None
         self._cells = None if self._map is None else self._map.reshape(-1)
         self._decoder = Decoder(manifest)
         self._fitness = Fitness(Gauge(manifest.views, manifest.envelope), self._pool)
@@ -97,10 +97,13 @@ class Worker:
         for _ in range(WARM_UP_RUNS):
             self._session.run(0)
 
-    def _output(self, name: str) -> View:
+    def _output(self, name: str, shape: tuple[int, ...] | None) -> View:
         if name not in self._session.outputs:
             raise EdgeError(f"output {name} of the manifest is not in the graph")
-        return self._session.outputs[name]
+        output = self._session.outputs[name]
+        if output.dtype != np.float32 or output.shape != shape:
+            raise EdgeError(f"output {name} is {output.dtype} {output.shape}, not float32 {shape}")
+        return output
 
     def judge(self, slot: int, generation: int, part: int) -> Head:
         """The head of the answer for one lease; its regions are in `result`."""
@@ -168,7 +171,8 @@ def main(argument: str) -> None:
             head = worker.judge(*lease)
         except Exception as error:  # process boundary: one part's trouble is that part's fault
             head = _fault(Fault.BAD_OUTPUT, error, *lease)
-        result.write(head._replace(sent_ns=now_ns()))
+        result.write(head)
+        result.sent(now_ns())
         link.send(result.data)
 
 

@@ -189,12 +189,16 @@ def _read_csv(file: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[s
         raise FootageError(f"{file}: not a readable CSV file: {why}") from why
 
 
+_MOST_DIGITS = 19  # nanoseconds since 1970 have 19
+
+
 def _timestamp_ns(file: Path, line: int, row: dict[str, str]) -> int | None:
     text = row.get("timestamp_ns", "")
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise FootageError(f"{file} line {line}: timestamp_ns {text!r} is not a whole number")
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS:
+        shown = text if len(text) <= _MOST_DIGITS else f"{text[:_MOST_DIGITS]}..."
+        raise FootageError(f"{file} line {line}: timestamp_ns {shown!r} is not a whole number")
     return int(text)
 
 

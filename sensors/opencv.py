@@ -42,7 +42,7 @@ class OpenCvCamera:
         clock: Clock,
         *,
         rate_hz: float | None = None,
-        stale_after: int = 3,
+        stale_after: int = 1,
         tell: Tell | None = None,
     ) -> None:
         """Open a device number, an address (rtsp://, http://) or a file; raises CameraError.

@@ -22,7 +22,8 @@ from edge.core.errors import ConfigError
 from edge.core.types import Action, Deadline, Verdict
 
 T = TypeVar("T")
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+Rate = Annotated[float, Meta(gt=0, le=10_000)]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -34,7 +35,7 @@ class SyntheticOptions(Section, frozen=True, tag_field="source", tag="synthetic"
     """Machined parts on a belt, drawn from a seed."""
 
     seed: Annotated[int, Meta(ge=0)] = 10_000
-    rate_hz: Positive = 20.0
+    rate_hz: Rate = 20.0
     parts: Annotated[int, Meta(ge=0)] = 0  # 0: until stopped
     defect_share: Annotated[float, Meta(ge=0, le=1)] = 0.1
 
@@ -44,7 +45,7 @@ class FootageOptions(Section, frozen=True, tag_field="source", tag="footage"):
 
     path: str
     split: str = "test"
-    rate_hz: Positive = 20.0  # where the footage has no times of its own
+    rate_hz: Rate = 20.0  # where the footage has no times of its own
 
 
 class OpenCvOptions(Section, frozen=True, tag_field="source", tag="opencv"):
@@ -131,7 +132,7 @@ def load(path: str | Path, of: type[T]) -> T:
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # huge numbers and deep nesting included
         raise ConfigError(f"{path}: not TOML: {error}") from None
     try:
         return msgspec.convert(tree, of)

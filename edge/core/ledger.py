@@ -34,6 +34,7 @@ class Ledger:
         self.acks = 0
         self.unacked = 0
         self.errors = 0
+        self._gap = 0  # by which the controller's count was last seen to be off
         self._acked: Counter[Action] = Counter()
 
     @property
@@ -66,10 +67,16 @@ class Ledger:
             return self._broken(f"{self.decided} decisions for {self.triggers} triggers")
         return ""
 
-    def ack(self, ack: Ack) -> str:
-        """Compare the controller's cumulative counts with the acks it has sent."""
+    def ack(self, ack: Ack, decision: Decision | None, default: Action) -> str:
+        """Compare what the controller did with the command, and its counts with its acks.
+
+        A controller may do what it was commanded, or the default; nothing else.
+        """
         self.acks += 1
         self._acked[ack.action] += 1
+        if ack.action is not default and (decision is None or ack.action is not decision.action):
+            commanded = decision.action if decision else "nothing yet"
+            return self._broken(f"part {ack.part}: {ack.action} applied, commanded {commanded}")
         return self._compare(ack.counts)
 
     def beat(self, counts: dict[Action, int]) -> str:
@@ -87,8 +94,8 @@ class Ledger:
             return self._broken(f"source counted {source_triggers}, station {self.triggers}")
         if self.open:
             return self._broken(f"{self.open} parts still open at the end")
-        if counts is not None and not self.unacked and sum(counts.values()) != self.decided:
-            applied = sum(counts.values())
+        applied = None if counts is None else sum(counts.values())
+        if applied is not None and not self.acks <= applied <= self.acks + self.unacked:
             return self._broken(f"controller applied {applied}, station decided {self.decided}")
         return ""
 
@@ -98,7 +105,11 @@ class Ledger:
         An ACCEPT the station never commanded is an error at once, acked or not.
         """
         applied, outstanding = sum(counts.values()), self.triggers - self.acks
-        if not self.acks <= applied <= self.acks + outstanding:
+        gap = applied - self.acks
+        if not 0 <= gap <= outstanding:
+            if gap == self._gap:
+                return ""  # the same disagreement as before: counted once
+            self._gap = gap
             return self._broken(
                 f"controller applied {applied}, acked {self.acks}, triggered {self.triggers}"
             )

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import zmq
 
-from control.actuator import RouterActuator
+from control.actuator import MESSAGES_A_TURN, RouterActuator
 from control.wire import Hello, decode, encode
 from edge.core.clock import NS_PER_MS, SystemClock
 from edge.core.config import ControllerOptions
@@ -321,6 +321,17 @@ def test_hostile_bytes_are_dropped_and_counted_and_the_beat_goes_on(bench, peer)
     assert bench.actuator.dropped["unreadable"] == 5
     assert bench.kinds() >= {"dropped_unreadable"}
     assert bench.actuator.connected is False or good.socket.poll(1000)
+
+
+def test_a_flood_is_read_in_portions(bench, peer):
+    flooder = peer()
+    for _ in range(600):
+        flooder.send(b"x")
+    bench.pump(100, lambda acks: bench.actuator.dropped["unreadable"] > 0)
+    assert bench.actuator.dropped["unreadable"] <= MESSAGES_A_TURN
+    assert bench.actuator.due_ns() <= CLOCK.now_ns()
+    bench.pump(300)
+    assert bench.actuator.dropped["unreadable"] == 600
 
 
 def test_a_controller_that_falls_silent_is_not_connected(bench, peer):

@@ -230,6 +230,30 @@ def test_bye_defaults_and_leaves_the_session(bench):
     assert bench.arm.session == 0
 
 
+def test_an_expect_that_defaults_to_accept_is_taken_as_reject(bench):
+    bench.hear(Expect(session=SESSION, stamp_ns=bench.now, part=1, trigger_no=1,
+                      default=Action.ACCEPT, ttl_ns=50 * MS))  # fmt: skip
+    bench.advance(250)
+    assert [action for _, action, _ in bench.applied] == [Action.REJECT]
+
+
+def test_a_refusal_is_told_once():
+    bench = Bench()
+    for _ in range(3):
+        bench.hear(Bye(session=0, reason="protocol 1 is not spoken here"))
+    assert bench.log == [{"event": "refused", "reason": "protocol 1 is not spoken here"}]
+
+
+def test_clock_knowledge_does_not_outlive_its_session(bench):
+    asked = bench.arm_now
+    far = bench.now + 3_000 * MS  # another machine's clock
+    bench.hear(
+        Welcome(session=43, stamp_ns=far, boot="a", protocol=1, beat_ns=50 * MS,
+                lost_ns=200 * MS, echo_stamp_ns=asked, echo_received_ns=far)
+    )  # fmt: skip
+    assert bench.arm._offset.estimate(bench.arm_now)[0] == pytest.approx(far - asked)
+
+
 def test_hello_is_repeated_until_welcome():
     bench = Bench()
     assert isinstance(bench.advance(0)[0], Hello)

@@ -72,6 +72,10 @@ def test_help_lists_the_commands():
         (("replay", ".", "--model", "x", "--provider", "abacus"), "'abacus'"),
         (("replay", "."), "--model"),
         (("demo", "--rate", "0"), "--rate"),
+        (("demo", "--rate", "1e300"), "--rate"),
+        (("demo", "--seconds", "inf"), "--seconds"),
+        (("model", "info", "x" * 5000), "x"),
+        (("replay", ".", "--model", "deeppcb", "--json", "/"), "--json /"),
         (("model", "info", "nothing"), "no package named 'nothing'; there are: deeppcb"),
         (("model", "info", "none.onnx"), "none.onnx: no such file"),
         (("model", "build", "none.toml"), "none.toml"),
@@ -138,6 +142,12 @@ def test_a_package_altered_by_one_byte(tmp_path):
 def test_an_unknown_key_in_the_station_file(station):
     line = refused("run", station(policy='defualt = "reject"'))
     assert "policy.defualt: unknown key; allowed: default" in line
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300", "9" * 5000])
+def test_a_number_of_no_sane_size_in_the_station_file(station, value):
+    engine = f'model = "synthetic-part"\nhang_ms = {value}'
+    assert "cell.toml" in refused("run", station(engine=engine))
 
 
 def test_no_controller_connected(station):

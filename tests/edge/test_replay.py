@@ -172,3 +172,14 @@ def test_the_digest_sees_decisions_and_nothing_else(change, differs):
 def test_percentiles_of_nothing_and_of_one():
     assert percentiles([]) is None
     assert percentiles([3.0]) == {"p50": 3.0, "p90": 3.0, "p99": 3.0, "p99_9": 3.0, "max": 3.0}
+
+
+def test_what_the_controller_did_decides_what_became_of_a_part(tmp_path):
+    swapped = record(1, Verdict.FAIL, score=0.9, applied=Action.ACCEPT)
+    unheard = msgspec.structs.replace(record(2, Verdict.FAIL, score=0.9), applied=None)
+    unsent = msgspec.structs.replace(
+        record(3, Verdict.FAIL, score=0.9), applied=None, command_id=0, received_ns=0
+    )
+    result = scored([swapped, unheard, unsent], ["defect"] * 3, tmp_path)
+    assert (result.caught, result.escapes, result.defaulted_defect) == (0, 1, 2)
+    assert result.overruns == 1

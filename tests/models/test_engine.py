@@ -253,3 +253,9 @@ def test_no_worker_outlives_its_engine(bench, tiny_package):
     short.engine.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_worker_that_cannot_be_started_at_all_is_one_line(bench, tiny_package):
+    broken = bench(honest(tiny_package)[0], lambda pool: lambda fd: ["/nowhere/python"])
+    with pytest.raises(EngineError, match=r"cannot be started: .*No such file"):
+        broken.engine.start()

@@ -21,10 +21,11 @@ def ledger():
     ledger = Ledger()
     assert not ledger.trigger(1)
     assert not ledger.decide(decision(1))
-    assert not ledger.ack(ack(1, Action.ACCEPT, accept=1))
+    assert not ledger.ack(ack(1, Action.ACCEPT, accept=1), decision(1), Action.REJECT)
     assert not ledger.trigger(2)
     assert not ledger.decide(decision(2, Action.REJECT, Fault.DEADLINE))
-    assert not ledger.ack(ack(2, Action.REJECT, accept=1, reject=1))
+    late = decision(2, Action.REJECT, Fault.DEADLINE)
+    assert not ledger.ack(ack(2, Action.REJECT, accept=1, reject=1), late, Action.REJECT)
     return ledger
 
 
@@ -75,3 +76,34 @@ def test_a_lost_ack_leaves_room_for_doubt_but_not_for_more():
     assert ledger.beat({}) == ""
     assert ledger.beat({Action.ACCEPT: 1}) == ""
     assert ledger.beat({Action.ACCEPT: 2})
+
+
+@pytest.mark.parametrize("commanded", [None, decision(3, Action.REJECT), decision(3, Action.HOLD)])
+def test_an_accept_that_was_not_commanded_for_this_part_is_an_error(ledger, commanded):
+    ledger.trigger(3)
+    if commanded:
+        ledger.decide(commanded)
+    swapped = ack(3, Action.ACCEPT, accept=2, reject=1)
+    assert "part 3: accept applied" in ledger.ack(swapped, commanded, Action.REJECT)
+
+
+def test_the_default_in_place_of_a_command_is_no_error(ledger):
+    ledger.trigger(3)
+    ledger.decide(decision(3))
+    late = ack(3, Action.REJECT, accept=1, reject=2)
+    assert ledger.ack(late, decision(3), Action.REJECT) == ""
+
+
+def test_a_standing_disagreement_is_counted_once(ledger):
+    restarted = {Action.ACCEPT: 1}
+    assert ledger.beat(restarted)
+    assert ledger.beat(restarted) == ""
+    assert ledger.errors == 1
+
+
+def test_a_lost_ack_bounds_the_final_count_and_does_not_lift_it():
+    ledger = Ledger()
+    ledger.trigger(1)
+    ledger.decide(decision(1))
+    ledger.lose()
+    assert "applied 99" in ledger.close(1, {Action.ACCEPT: 99})
