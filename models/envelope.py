@@ -1,8 +1,8 @@
 """The envelope of fit pictures: what a picture must look like before a score of it means anything.
 
 A model asked about a capped lens answers all the same. So each package carries the ranges
-that its training pictures kept to, and a picture outside them is UNFIT_IMAGE and never reaches
-the model. Features are taken from about 128 rows of each picture, which costs tens of
+that its training pictures kept to, and the score of a picture outside them is never looked at:
+the part is UNFIT_IMAGE. Features are taken from about 128 rows of each picture, which costs tens of
 microseconds and no allocation that depends on the picture's size:
 
     brightness  mean gray level                    contrast  standard deviation
@@ -101,7 +101,6 @@ class Gauge:
         self._pictures = [v.name for v in views if v.kind == "picture"]
         self._reference = next((v.name for v in views if v.kind == "reference"), None)
         self._bounds = envelope.bounds
-        self._wanted = {bound.view for bound in envelope.bounds}
         self._mean: Array | None = None
         if envelope.thumbnail:
             raw = np.frombuffer(base64.b64decode(envelope.thumbnail), np.uint8)

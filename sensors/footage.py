@@ -17,7 +17,7 @@ import cv2
 from edge.core.errors import FootageError
 from edge.core.types import Record, ViewSpec
 from sensors.readers import FileReader, VideoReader, open_video
-from sensors.scheduled import Label, Reader, ScheduledCamera
+from sensors.scheduled import Label, Reader
 
 NS_PER_S = 1_000_000_000
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -27,8 +27,6 @@ _LABELS: dict[str, Label | None] = {
     "unlabelled": None,
     "": None,
 }
-
-FootageCamera = ScheduledCamera  # footage is Rows: FootageCamera(footage, pool, clock, ...)
 
 
 class FootageRow(Record, frozen=True):

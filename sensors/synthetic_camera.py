@@ -1,4 +1,4 @@
-"""Synthetic parts as a camera, and as a data-set folder on disk; part n is the same in both."""
+"""Synthetic parts as rows for a camera, and as a data-set folder; part n is the same in both."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 
 import cv2
 
-from edge.core.pool import FramePool, View
-from edge.core.ports import Clock
+from edge.core.pool import View
 from edge.core.types import Fault, ViewSpec
 from sensors.fit import Scratch, UnfitError, fit_into
 from sensors.grabber import UnreadError
-from sensors.scheduled import Label, Reader, ScheduledCamera
+from sensors.scheduled import Label, Reader
 from sensors.synthetic import PartGenerator
 
 NS_PER_S = 1_000_000_000
@@ -26,27 +25,12 @@ MANIFEST_COLUMNS = (
 FOOTAGE_COLUMNS = ("seq", "timestamp_ns", "path", "label", "defect_type", "group", "repeat")
 
 
-def SyntheticCamera(  # noqa: N802 - reads as the constructor it stands for
-    generator: PartGenerator,
-    pool: FramePool,
-    clock: Clock,
-    *,
-    rate_hz: float = 20.0,
-    parts: int | None = None,
-    lockstep: bool = False,
-    ahead: int = 3,
-) -> ScheduledCamera:
-    """A camera that renders parts 1, 2, ... of the generator ahead of their arrival.
-
-    Every picture view of the pool shows the part, a reference view its good twin; a view of
-    samples is filled with zeros. rate_hz: parts a second. parts: None for no end.
-    """
-    rows = SyntheticRows(generator, pool.views, rate_hz=rate_hz, parts=parts)
-    return ScheduledCamera(rows, pool, clock, lockstep=lockstep, ahead=ahead)
-
-
 class SyntheticRows:
-    """`Rows` over a generator: part n is its part n, at rate_hz parts a second."""
+    """`Rows` over a generator: part n is its part n, at rate_hz parts a second.
+
+    Every picture view shows the part, a reference view its good twin; a view of samples is
+    filled with zeros. parts: None for no end.
+    """
 
     def __init__(
         self,

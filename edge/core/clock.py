@@ -65,8 +65,3 @@ class VirtualClock:
         if not ready and until_ns is not None:
             self._now_ns = max(self._now_ns, until_ns)
         return ready
-
-
-def sleep_until_ns(instant_ns: int) -> None:
-    """Wait with nothing to listen to; for threads and tools, never for the loop."""
-    SystemClock().wait((), instant_ns)

@@ -14,8 +14,6 @@ from edge.core.errors import ConfigError
 from models import package
 from models.build.recipe import Network
 
-STRIDE = 8
-
 
 def network(spec: Network, views: int) -> Any:
     """A torch.nn.Sequential of the spec, randomly initialised; see the module for shapes."""

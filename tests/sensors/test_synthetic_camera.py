@@ -13,13 +13,21 @@ import pytest
 from edge.core.pool import FramePool
 from edge.core.types import Fault, Fit, Frame, NoFrame, Trigger, ViewSpec
 from edge.testing import ManualClock
-from sensors.footage import FootageCamera, open_footage
+from sensors.footage import open_footage
+from sensors.scheduled import ScheduledCamera
 from sensors.synthetic import PartGenerator
-from sensors.synthetic_camera import SyntheticCamera, write_footage
+from sensors.synthetic_camera import SyntheticRows, write_footage
 
 SPACING_NS = 100_000_000
 Event = Trigger | Frame | NoFrame
 Take, Release = Callable[..., Event], Callable[[FramePool, Event], Event]
+
+
+def synthetic_camera(generator, pool, clock, *, rate_hz=20.0, parts=None):
+    rows = SyntheticRows(generator, pool.views, rate_hz=rate_hz, parts=parts)
+    return ScheduledCamera(rows, pool, clock)
+
+
 GENERATOR = PartGenerator(5, size_px=64)
 
 
@@ -30,7 +38,7 @@ def table(file: Path) -> list[dict[str, str]]:
 def test_part_n_shows_the_generator_s_part_n(
     pool: FramePool, next_event: Take, released: Release
 ) -> None:
-    camera = SyntheticCamera(GENERATOR, pool, ManualClock(), rate_hz=10.0, parts=5)
+    camera = synthetic_camera(GENERATOR, pool, ManualClock(), rate_hz=10.0, parts=5)
     for part in range(1, 6):
         now_ns = (part - 1) * SPACING_NS
         assert next_event(camera, now_ns) == Trigger(part, part, now_ns)
@@ -44,7 +52,7 @@ def test_part_n_shows_the_generator_s_part_n(
 
 
 def test_without_an_end_it_runs_until_stopped(pool: FramePool) -> None:
-    camera = SyntheticCamera(GENERATOR, pool, ManualClock())
+    camera = synthetic_camera(GENERATOR, pool, ManualClock())
     assert not camera.exhausted
     camera.stop()
     assert camera.exhausted
@@ -59,7 +67,7 @@ def test_reference_and_samples_views(next_event: Take, released: Release) -> Non
     )
     pool = FramePool.create(views, 4)
     generator = PartGenerator(5, size_px=64, defect_share=1.0)
-    camera = SyntheticCamera(generator, pool, ManualClock(), parts=1)
+    camera = synthetic_camera(generator, pool, ManualClock(), parts=1)
     assert isinstance(next_event(camera, 0), Trigger)
     frame = next_event(camera, 0, open_parts=1)
     assert isinstance(frame, Frame)
@@ -74,7 +82,7 @@ def test_reference_and_samples_views(next_event: Take, released: Release) -> Non
 
 def test_a_view_that_does_not_fit_is_a_bad_frame(next_event: Take) -> None:
     pool = FramePool.create((ViewSpec("image", "picture", "uint8", (32, 32), Fit("pad")),), 2)
-    camera = SyntheticCamera(GENERATOR, pool, ManualClock(), parts=1)
+    camera = synthetic_camera(GENERATOR, pool, ManualClock(), parts=1)
     assert isinstance(next_event(camera, 0), Trigger)
     event = next_event(camera, 0, open_parts=1)
     assert isinstance(event, NoFrame)
@@ -86,7 +94,7 @@ def test_a_view_that_does_not_fit_is_a_bad_frame(next_event: Take) -> None:
 
 def test_rates() -> None:
     with pytest.raises(ValueError, match="rate_hz"):
-        SyntheticCamera(GENERATOR, FramePool.create((), 1), ManualClock(), rate_hz=0.0)
+        synthetic_camera(GENERATOR, FramePool.create((), 1), ManualClock(), rate_hz=0.0)
 
 
 def test_a_written_folder_replays_as_the_generator(
@@ -97,7 +105,7 @@ def test_a_written_folder_replays_as_the_generator(
     assert [footage.label(part) for part in range(1, 9)] == [
         GENERATOR.label(part) for part in range(1, 9)
     ]
-    camera = FootageCamera(footage, pool, ManualClock(), lockstep=True)
+    camera = ScheduledCamera(footage, pool, ManualClock(), lockstep=True)
     for part in range(1, 9):
         now_ns = (part - 1) * SPACING_NS
         assert next_event(camera, now_ns) == Trigger(part, part, now_ns)
@@ -133,7 +141,7 @@ def test_a_file_broken_in_the_middle_of_the_footage(
     assert gone is not None
     torn.write_bytes(torn.read_bytes()[:-100])
     gone.unlink()
-    camera = FootageCamera(footage, pool, ManualClock(), lockstep=True)
+    camera = ScheduledCamera(footage, pool, ManualClock(), lockstep=True)
     outcomes = []
     for part in range(1, 7):
         now_ns = (part - 1) * SPACING_NS
