@@ -100,6 +100,8 @@ def run(
         f"{balance.triggers} parts, {balance.decided} decided, {balance.acks} acked, "
         f"{balance.errors} conservation errors"
     )
+    if balance.errors:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -35,7 +35,7 @@ STALL_NS = 10 * NS_PER_MS  # a default this much late: the process, not the engi
 # Between two parts the loop wakes this much early and takes one turn for nothing: its code and data
 # have left the caches meanwhile, and come back before the part instead of with it.
 REHEARSAL_NS = 600_000
-EVENTS_A_TURN = 64  # of the camera: a backlog after a stall must not keep deadlines waiting
+EVENTS_A_TURN = 64  # of camera and controller each: no backlog may keep deadlines waiting
 IDLE_NS = 200 * NS_PER_MS  # with nothing to wait for, look at the stop flag this often
 
 
@@ -99,7 +99,10 @@ class Inspection:
         self._arm_parts()
         if not awaited:
             self._take_answers(now_ns)
-        while ack := self._actuator.poll(self._clock.now_ns()):
+        for _ in range(EVENTS_A_TURN):
+            ack = self._actuator.poll(self._clock.now_ns())
+            if ack is None:
+                break
             self._confirm(ack)
         self._close_parts(self._clock.now_ns())
 
