@@ -1,4 +1,8 @@
-"""The station's side of inference: a worker process that may hang, die or lie.
+"""The station's side of inference: a worker process that may hang, die or lie, and its standby.
+
+Two warm workers are bound to the same pool; one serves, one frame in flight. When it dies,
+answers garbage or lets its part's deadline pass, the other takes the next frame at once. One
+that was only slow comes back as the standby; one silent for `hang_ns` is killed.
 
 The loop's thread only sends, receives and kills; starting and reaping run in the keeper
 thread (models/keeper.py), because they take milliseconds. A killed worker's slot stays in
@@ -19,12 +23,32 @@ from edge.core.types import Answer, Fault, Frame, Prediction, Region, Stamps
 from models.decode import MAX_REGIONS
 from models.exchange import ANSWER, FAULTS, REQUEST, Result, said
 from models.keeper import Keeper, Lost, Ready, Reaped, WorkerProcess
+from models.service import ServiceTimes
 
 Event = Callable[[str, int, str], None]
 
+# A frame that waits is given to the standby when the one before it takes this many times longer
+# than the median flight, and at least so long: a slow answer is late for one part, not for the next.
+SLOW_TIMES, SLOW_NS = 4, 10 * NS_PER_MS
+LOOK_NS = 100 * NS_PER_MS  # an idle worker that died is noticed this often
+HEALTHY = 20  # answers after which a worker's start counts as a success
+
+
+class _Worker:
+    """A warm process, and the frame it has been given."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        self.process = process
+        self.frame: Frame | None = None
+        self.since_ns = 0
+        self.overdue = False  # its part was decided without it
+
+    def silent_ns(self, now_ns: int) -> int:
+        return now_ns - self.since_ns if self.frame else 0
+
 
 class WorkerEngine:
-    """One worker at a time, one frame in flight; what is queued waits for the next worker.
+    """Serves one frame at a time, in the order they came, from one of two workers.
 
     hang_ns: a worker silent for so long over one frame is killed; None kills it as soon as
     its part is abandoned (lock-step replay, whose clock does not move meanwhile).
@@ -37,40 +61,72 @@ class WorkerEngine:
         *,
         hang_ns: int | None,
         event: Event,
+        standby: bool = True,
     ) -> None:
         """command: the worker's command line for a socket's descriptor."""
         self._pool, self._hang_ns, self._event = pool, hang_ns, event
+        self._wanted = 2 if standby else 1
         self._queue: deque[Frame] = deque()
         self._answers: deque[Answer] = deque()
-        self._worker: WorkerProcess | None = None
-        self._flying: Frame | None = None
-        self._flying_since_ns = 0
-        self._hung = self._closed = False
+        self._workers: list[_Worker] = []  # the first one serves
+        self._look_ns = 0
+        self._closed = False
         self._result = Result()
         self._keeper = Keeper(command, pool.fd)
+        self.times = ServiceTimes()
         self.replaced = 0
+        self.failures = 0  # workers lost since one last proved healthy
+        self._answered = 0  # since the last worker was lost
+        self.trouble = ""  # why there is no worker; "" while one serves
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Block until the first worker is warm; EngineError with its own words if it is not."""
         match self._keeper.first(timeout_s):
             case Ready(worker):
-                self._worker = worker
+                self._workers.append(_Worker(worker))
             case Lost(detail):
                 raise EngineError(detail)
+        for _ in range(self._wanted - 1):
+            self._keeper.spawn()
 
     @property
     def ready(self) -> bool:
-        return self._worker is not None
+        return bool(self._workers)
 
     @property
-    def worker_pid(self) -> int:
-        """The serving worker's process id, 0 while there is none."""
-        return self._worker.process.pid if self._worker else 0
+    def warm(self) -> int:
+        """Workers that could take a frame now."""
+        return sum(worker.frame is None for worker in self._workers)
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """Process ids of the warm workers; the first one serves."""
+        return tuple(worker.process.process.pid for worker in self._workers)
 
     def filenos(self) -> Sequence[int]:
-        if self._worker is None:
-            return (self._keeper.fileno(),)
-        return (self._worker.link.fileno(), self._keeper.fileno())
+        links = [w.process.link.fileno() for n, w in enumerate(self._workers) if n == 0 or w.frame]
+        return (*links, self._keeper.fileno())
+
+    def refusal(self, now_ns: int, decide_by_ns: int) -> tuple[Fault, str] | None:
+        """Why a frame that came now could not be answered in time; None if it can.
+
+        In lock-step time stands still while the engine works, and everything is admitted.
+        """
+        if self._hang_ns is None:
+            return None
+        if not self._workers:
+            return Fault.ENGINE_DOWN, self.trouble
+        times, waiting = self.times, len(self._queue)
+        serving = self._workers[0]
+        if serving.frame and not self._may_switch(now_ns):
+            waiting += 1
+            now_ns -= min(serving.silent_ns(now_ns), times.p50_ns)
+        if now_ns + waiting * times.p50_ns + times.p99_ns <= decide_by_ns:
+            return None
+        times.forget_slowest()
+        left_ms = (decide_by_ns - now_ns) / NS_PER_MS
+        p99_ms = times.p99_ns / NS_PER_MS
+        return Fault.NOT_ADMITTED, f"{waiting} ahead, p99 {p99_ms:.1f} ms, {left_ms:.1f} ms left"
 
     def submit(self, frame: Frame) -> None:
         self._pool.hold(frame.slot, Holder.ENGINE)
@@ -83,83 +139,130 @@ class WorkerEngine:
                 self._queue.remove(frame)
                 self._pool.release(frame.slot, Holder.ENGINE)
                 return
-        if self._hang_ns is None and self._flying and self._flying.part == part:
-            self._hung = True
+        for worker in self._workers:
+            if worker.frame and worker.frame.part == part:
+                worker.overdue = True
 
     def poll(self, now_ns: int) -> Answer | None:
         self._hear_keeper()
-        self._receive()
-        flying = self._flying
-        if flying and (self._hung or now_ns >= (self.due_ns() or math.inf)):
-            silent_ms = (now_ns - self._flying_since_ns) / NS_PER_MS
-            self._replace(Fault.ENGINE_DOWN, f"the worker hangs: silent for {silent_ms:.0f} ms")
+        idle_too = now_ns >= self._look_ns
+        if idle_too:
+            self._look_ns = now_ns + LOOK_NS
+        for place, worker in enumerate(list(self._workers)):
+            if worker.frame or place == 0 or idle_too:
+                self._receive(worker, now_ns)
+        for worker in list(self._workers):
+            if worker.frame and self._is_hung(worker, now_ns):
+                silent_ms = worker.silent_ns(now_ns) / NS_PER_MS
+                detail = f"the worker hangs: silent for {silent_ms:.0f} ms"
+                self._replace(worker, Fault.ENGINE_DOWN, detail)
         self._feed(now_ns)
         return self._answers.popleft() if self._answers else None
 
     def due_ns(self) -> int | None:
-        if self._flying is None or self._hang_ns is None:
+        due: int | None = None
+        if self._hang_ns is None:
             return None
-        return self._flying_since_ns + self._hang_ns
+        for worker in self._workers:
+            if worker.frame:
+                hung_ns = worker.since_ns + self._hang_ns
+                due = hung_ns if due is None or hung_ns < due else due
+        if self._queue and self._workers and self._workers[0].frame and self._spare():
+            switch_ns = self._workers[0].since_ns + self._patience_ns()
+            due = switch_ns if due is None or switch_ns < due else due
+        return due
 
     def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        if self._worker:
-            self._worker.link.close()  # an idle worker ends by itself
-            self._keeper.bury(self._worker, None)
-            self._worker = None
+        for worker in self._workers:
+            worker.process.link.close()  # an idle worker ends by itself
+            self._keeper.bury(worker.process, None)
+        self._workers.clear()
         self._keeper.close()
 
     def _hear_keeper(self) -> None:
         for news in self._keeper.news():
             match news:
                 case Ready(worker):
-                    self._worker = worker
+                    self._workers.append(_Worker(worker))
+                    self.trouble = ""
                     self._event("worker_ready", 0, f"pid {worker.process.pid}")
                 case Lost(detail):
+                    self.failures += 1
+                    self.trouble = self.trouble and detail
                     self._event("worker_lost", 0, detail)
                 case Reaped(slot) if slot is not None:
                     self._pool.release(slot, Holder.QUARANTINE)
                 case Reaped():
                     pass
 
-    def _feed(self, now_ns: int) -> None:
-        if self._worker is None or self._flying is not None or not self._queue:
-            return
-        frame = self._queue.popleft()
-        self._flying, self._flying_since_ns, self._hung = frame, now_ns, False
-        try:
-            self._worker.link.send(REQUEST.pack(frame.slot, frame.generation, frame.part))
-        except OSError as error:
-            self._replace(Fault.ENGINE_DOWN, f"the worker is gone: {error.strerror}")
+    def _is_hung(self, worker: _Worker, now_ns: int) -> bool:
+        if self._hang_ns is None:
+            return worker.overdue
+        return worker.silent_ns(now_ns) >= self._hang_ns
 
-    def _receive(self) -> None:
-        if self._worker is None:
+    def _patience_ns(self) -> int:
+        return max(SLOW_NS, SLOW_TIMES * self.times.p50_ns)
+
+    def _spare(self) -> _Worker | None:
+        """A warm worker without a frame, behind the one that serves."""
+        return next((worker for worker in self._workers[1:] if worker.frame is None), None)
+
+    def _may_switch(self, now_ns: int) -> bool:
+        """The serving worker is too slow for the next frame, and another one is idle."""
+        serving = self._workers[0]
+        slow = serving.overdue or serving.silent_ns(now_ns) >= self._patience_ns()
+        return slow and self._spare() is not None
+
+    def _feed(self, now_ns: int) -> None:
+        """Give the oldest waiting frame to the serving worker, or to the standby in its place."""
+        if not self._queue or not self._workers:
             return
+        if self._workers[0].frame:
+            spare = self._spare()
+            if spare is None or self._hang_ns is None or not self._may_switch(now_ns):
+                return
+            self._event("standby", 0, f"pid {spare.process.process.pid} takes over")
+            self._workers.remove(spare)
+            self._workers.insert(0, spare)
+        worker, frame = self._workers[0], self._queue.popleft()
+        worker.frame, worker.since_ns, worker.overdue = frame, now_ns, False
         try:
-            size = self._worker.link.recv_into(self._result.data, 0, socket.MSG_DONTWAIT)
+            request = REQUEST.pack(frame.slot, frame.generation, frame.part)
+            worker.process.link.send(request, socket.MSG_DONTWAIT)
+        except OSError as error:
+            self._replace(worker, Fault.ENGINE_DOWN, f"the worker is gone: {error.strerror}")
+
+    def _receive(self, worker: _Worker, now_ns: int) -> None:
+        try:
+            size = worker.process.link.recv_into(self._result.data, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError as error:
-            self._replace(Fault.ENGINE_DOWN, f"the worker is gone: {error.strerror}")
+            self._replace(worker, Fault.ENGINE_DOWN, f"the worker is gone: {error.strerror}")
             return
         if size == 0:
-            self._replace(Fault.ENGINE_DOWN, "the worker ended")
+            self._replace(worker, Fault.ENGINE_DOWN, "the worker ended")
             return
-        answer = None if size != len(self._result.data) else self._read()
+        answer = None if size != len(self._result.data) else self._read(worker.frame)
         if answer is None:
-            self._replace(Fault.BAD_OUTPUT, "the worker's answer is garbage")
+            self._replace(worker, Fault.BAD_OUTPUT, "the worker's answer is garbage")
         elif answer.outcome is Fault.BAD_OUTPUT:
-            self._replace(Fault.BAD_OUTPUT, answer.detail)
+            self._replace(worker, Fault.BAD_OUTPUT, answer.detail)
         else:
             self._pool.release(answer.slot, Holder.ENGINE)
-            self._flying = None
+            self.times.add(worker.silent_ns(now_ns))
+            worker.frame = None
             self._answers.append(answer)
+            self._answered += 1
+            if self._answered == HEALTHY:
+                self.failures = 0
 
-    def _read(self) -> Answer | None:
+    def _read(self, frame: Frame | None) -> Answer | None:
         """The answer in the buffer; None if any field is not what a sane worker would send."""
-        head, frame = self._result.read(), self._flying
+        head = self._result.read()
         if frame is None or head.kind != ANSWER:
             return None
         lease = (head.part, head.slot, head.generation)
@@ -180,20 +283,23 @@ class WorkerEngine:
             return ()
         return tuple(Region(*row) for row in self._result.regions[:count].tolist())
 
-    def _replace(self, fault: Fault, detail: str) -> None:
-        """Kill the worker, answer its frame with the fault, and ask for another worker."""
-        worker, frame = self._worker, self._flying
-        self._worker, self._flying, self._hung = None, None, False
+    def _replace(self, worker: _Worker, fault: Fault, detail: str) -> None:
+        """Kill a worker, answer its frame with the fault, and ask for another worker."""
+        frame = worker.frame
+        self._workers.remove(worker)
         self.replaced += 1
+        self.failures += 1
+        self._answered = 0
+        if not self._workers:
+            self.trouble = detail
         self._event("worker_replaced", frame.part if frame else 0, detail)
         if frame:
             self._pool.quarantine(frame.slot)
             self._answers.append(Answer(*_lease(frame), fault, detail=detail))
-        if worker:
-            worker.process.kill()
-            worker.link.close()
-            self._keeper.bury(worker, frame.slot if frame else None)
-            self._keeper.spawn()
+        worker.process.process.kill()
+        worker.process.link.close()
+        self._keeper.bury(worker.process, frame.slot if frame else None)
+        self._keeper.spawn(self.failures)
 
 
 def _lease(frame: Frame) -> tuple[int, int, int]:

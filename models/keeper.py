@@ -20,7 +20,8 @@ from edge.core.clock import NS_PER_S, SystemClock
 from models.exchange import FAILED, READY, Result, said
 
 START_TIMEOUT_S = 60.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+FREE_TRIES = 2  # a worker or two may be lost at once; from the third on, pauses grow
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 
 
 class WorkerProcess(NamedTuple):
@@ -53,6 +54,10 @@ class _Bury(NamedTuple):
     slot: int | None
 
 
+class _Spawn(NamedTuple):
+    failures: int
+
+
 News = Ready | Lost | Reaped
 
 
@@ -61,13 +66,14 @@ class Keeper:
 
     def __init__(self, command: Callable[[int], list[str]], pool_fd: int) -> None:
         self._command, self._pool_fd = command, pool_fd
-        self._jobs: queue.SimpleQueue[_Bury | str] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Bury | _Spawn | None] = queue.SimpleQueue()
         self._news: deque[News] = deque()
         self._news_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._woken, self._heard = 0, 0
         self._stopping = False
         self._corpses: list[_Bury] = []
+        self._tries: list[tuple[int, int]] = []  # (not before, failures) of workers to start
         self._clock = SystemClock()
         self._thread = threading.Thread(target=self._run, name="edge-keeper", daemon=True)
         self.spawn()
@@ -76,9 +82,12 @@ class Keeper:
     def fileno(self) -> int:
         return self._news_fd
 
-    def spawn(self) -> None:
-        """Ask for one more worker; Ready follows when it is warm, Lost for each failed try."""
-        self._jobs.put("spawn")
+    def spawn(self, failures: int = 0) -> None:
+        """Ask for one more worker, after a pause that grows with the failures so far.
+
+        Ready follows when it is warm, Lost for each failed try.
+        """
+        self._jobs.put(_Spawn(failures))
 
     def bury(self, worker: WorkerProcess, slot: int | None) -> None:
         """Ask for a killed or closed worker to be reaped; Reaped follows."""
@@ -107,11 +116,14 @@ class Keeper:
         """End the thread and every worker it still knows of."""
         self._stopping = True
         os.eventfd_write(self._stop_fd, 1)
-        self._jobs.put("stop")
+        self._jobs.put(None)
         self._thread.join()
         for news in self._news:
             if isinstance(news, Ready):
                 _end(news.worker)
+        while not self._jobs.empty():
+            if isinstance(job := self._jobs.get(), _Bury):
+                self._corpses.append(job)
         for corpse in self._corpses:
             _end(corpse.worker)
         os.close(self._news_fd)
@@ -123,45 +135,61 @@ class Keeper:
         self._woken += 1  # after the write, so that a reader never reads an empty eventfd
 
     def _run(self) -> None:
-        while True:
-            match self._jobs.get():
-                case "stop":
-                    return
+        while not self._stopping:
+            try:
+                job = self._jobs.get(timeout=self._patience_s())
+            except queue.Empty:
+                job = None
+            match job:
                 case _Bury() as corpse:
                     self._corpses.append(corpse)
-                    self._reap()
-                case _:
-                    self._start()
+                case _Spawn(failures):
+                    self._try_later(failures)
+                case None:
+                    pass
+            self._reap()
+            now_ns = self._clock.now_ns()
+            # Corpses first: the jobs queued behind this one free slots that parts are waiting for.
+            if self._jobs.empty() and self._tries and self._tries[0][0] <= now_ns:
+                self._start(self._tries.pop(0)[1])
+
+    def _patience_s(self) -> float | None:
+        if self._corpses:
+            return 0.02
+        if not self._tries:
+            return None
+        return max(0.0, (self._tries[0][0] - self._clock.now_ns()) / NS_PER_S)
+
+    def _try_later(self, failures: int) -> None:
+        doublings = failures - FREE_TRIES - 1
+        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(doublings, 20), LONGEST_PAUSE_S)
+        pause_ns = round(pause_s * NS_PER_S) if doublings >= 0 else 0
+        self._tries.append((self._clock.now_ns() + pause_ns, failures))
+        self._tries.sort()
 
     def _reap(self) -> None:
-        """Wait a moment for each killed worker; one stuck in the kernel is tried again later."""
+        """See which killed workers are gone; one stuck in the kernel is looked at again later."""
         for corpse in list(self._corpses):
             try:
-                corpse.worker.process.wait(timeout=1.0)
+                corpse.worker.process.wait(timeout=0.02)
             except subprocess.TimeoutExpired:
-                corpse.worker.process.kill()
                 continue
             self._corpses.remove(corpse)
             self._post(Reaped(corpse.slot))
 
-    def _start(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._stopping:
-            try:
-                worker = self._launch()
-            except (OSError, ValueError) as error:  # no memory, no processes, no such command
-                detail = f"the engine worker cannot be started: {error}"
-            else:
-                detail = self._first_word(worker)
-                if not detail:
-                    self._post(Ready(worker))
-                    return
-                _end(worker)
-            self._post(Lost(detail))
-            pause_ns = round(pause_s * NS_PER_S)
-            self._clock.wait((self._stop_fd,), self._clock.now_ns() + pause_ns)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            self._reap()
+    def _start(self, failures: int) -> None:
+        try:
+            worker = self._launch()
+        except (OSError, ValueError) as error:  # no memory, no processes, no such command
+            detail = f"the engine worker cannot be started: {error}"
+        else:
+            detail = self._first_word(worker)
+            if not detail:
+                self._post(Ready(worker))
+                return
+            _end(worker)
+        self._post(Lost(detail))
+        self._try_later(max(failures, FREE_TRIES) + 1)
 
     def _launch(self) -> WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -158,7 +158,7 @@ def test_a_worker_that_is_killed_or_hangs_costs_defaults_and_no_more(
     footage, tiny_package, tmp_path, blow
 ):
     def strike(run):
-        os.kill(run.rig.engine.worker_pid, blow)
+        os.kill(run.rig.engine.worker_pids[0], blow)
 
     run = Run(footage(["good"] * 60), tiny_package, tmp_path, at=10, deed=strike)
     run.assert_sound(60)
@@ -190,7 +190,7 @@ def test_in_lock_step_the_watchdog_ends_a_hung_worker_and_the_next_part_is_inspe
         tiny_package,
         tmp_path,
         at=5,
-        deed=lambda run: os.kill(run.rig.engine.worker_pid, signal.SIGSTOP),
+        deed=lambda run: os.kill(run.rig.engine.worker_pids[0], signal.SIGSTOP),
         clock=VirtualClock(watchdog_ns=3000 * NS_PER_MS),
     )
     run.assert_sound(12)

@@ -27,7 +27,7 @@ ROGUE = Path(__file__).with_name("rogue_worker.py")
 class Bench:
     """A pool and an engine, and the loop's part of their conversation."""
 
-    def __init__(self, views, command, hang_ns=150 * NS_PER_MS):
+    def __init__(self, views, command, hang_ns=150 * NS_PER_MS, standby=False):
         self.events = []
         self.pool = FramePool.create(views, 4)
         self.engine = WorkerEngine(
@@ -35,6 +35,7 @@ class Bench:
             command(self.pool),
             hang_ns=hang_ns,
             event=lambda *event: self.events.append(event),
+            standby=standby,
         )
         self.part = 0
 
@@ -144,9 +145,9 @@ def test_a_slot_leased_again_is_a_stale_frame_and_not_a_score(good):
 
 
 def test_a_killed_worker_answers_engine_down_and_is_replaced(good):
-    os.kill(good.engine.worker_pid, signal.SIGSTOP)  # so that the frame is surely in flight
+    os.kill(good.engine.worker_pids[0], signal.SIGSTOP)  # so that the frame is surely in flight
     good.submit()
-    os.kill(good.engine.worker_pid, signal.SIGKILL)
+    os.kill(good.engine.worker_pids[0], signal.SIGKILL)
     assert good.answer().outcome is Fault.ENGINE_DOWN
     good.until(lambda: good.engine.ready and good.pool.free == 4)
     good.submit(gray=51)
@@ -154,7 +155,7 @@ def test_a_killed_worker_answers_engine_down_and_is_replaced(good):
 
 
 def test_a_stopped_worker_is_killed_after_hang_ns_and_its_slot_is_in_quarantine(good):
-    os.kill(good.engine.worker_pid, signal.SIGSTOP)
+    os.kill(good.engine.worker_pids[0], signal.SIGSTOP)
     slot = good.submit()
     started = CLOCK.now_ns()
     assert good.answer().outcome is Fault.ENGINE_DOWN
@@ -164,7 +165,7 @@ def test_a_stopped_worker_is_killed_after_hang_ns_and_its_slot_is_in_quarantine(
 
 
 def test_a_queued_frame_waits_for_the_next_worker(good):
-    os.kill(good.engine.worker_pid, signal.SIGSTOP)
+    os.kill(good.engine.worker_pids[0], signal.SIGSTOP)
     good.submit()
     good.submit(gray=51)
     assert good.answer().outcome is Fault.ENGINE_DOWN
@@ -172,7 +173,7 @@ def test_a_queued_frame_waits_for_the_next_worker(good):
 
 
 def test_an_abandoned_queued_frame_is_dropped_and_its_slot_freed(good):
-    os.kill(good.engine.worker_pid, signal.SIGSTOP)
+    os.kill(good.engine.worker_pids[0], signal.SIGSTOP)
     good.submit()
     good.submit()
     good.engine.abandon(2)
@@ -184,7 +185,7 @@ def test_an_abandoned_queued_frame_is_dropped_and_its_slot_freed(good):
 def test_in_lock_step_an_abandoned_frame_ends_its_worker_at_once(bench, tiny_package):
     lockstep = bench(*honest(tiny_package), hang_ns=None)
     lockstep.engine.start()
-    os.kill(lockstep.engine.worker_pid, signal.SIGSTOP)
+    os.kill(lockstep.engine.worker_pids[0], signal.SIGSTOP)
     lockstep.submit()
     assert lockstep.engine.poll(CLOCK.now_ns()) is None
     lockstep.engine.abandon(1)
@@ -210,11 +211,11 @@ def test_a_rogue_worker_is_a_fault_and_is_replaced(bench, tiny_package, mode, fa
     views, _ = honest(tiny_package)
     rogued = bench(views, rogue(mode))
     rogued.engine.start()
-    first = rogued.engine.worker_pid
+    first = rogued.engine.worker_pids[0]
     rogued.submit()
     assert rogued.answer().outcome is fault
     rogued.until(lambda: rogued.engine.ready and rogued.pool.free == 4)
-    assert rogued.engine.worker_pid != first
+    assert rogued.engine.worker_pids[0] != first
     assert [kind for kind, _, _ in rogued.events] == ["worker_replaced", "worker_ready"]
 
 
@@ -249,7 +250,7 @@ def test_a_worker_that_dies_at_birth_is_named(bench, tiny_package):
 def test_no_worker_outlives_its_engine(bench, tiny_package):
     short = bench(*honest(tiny_package))
     short.engine.start()
-    pid = short.engine.worker_pid
+    pid = short.engine.worker_pids[0]
     short.engine.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -259,3 +260,77 @@ def test_a_worker_that_cannot_be_started_at_all_is_one_line(bench, tiny_package)
     broken = bench(honest(tiny_package)[0], lambda pool: lambda fd: ["/nowhere/python"])
     with pytest.raises(EngineError, match=r"cannot be started: .*No such file"):
         broken.engine.start()
+
+
+@pytest.fixture
+def pair(bench, tiny_package):
+    """An engine whose standby is warm, too."""
+    bench = bench(*honest(tiny_package), standby=True)
+    bench.engine.start()
+    bench.until(lambda: bench.engine.warm == 2)
+    return bench
+
+
+@pytest.mark.parametrize("blow", [signal.SIGSTOP, signal.SIGKILL])
+def test_the_very_next_frame_is_inspected_by_the_standby(pair, blow):
+    first, second = pair.engine.worker_pids
+    os.kill(first, signal.SIGSTOP)
+    pair.submit()
+    os.kill(first, blow)
+    pair.engine.abandon(1)  # its deadline passed
+    pair.submit(gray=51)
+    answers = [pair.answer(), pair.answer()]
+    assert {a.part: a.outcome for a in answers}[1] is Fault.ENGINE_DOWN
+    after = {a.part: a.outcome for a in answers}[2]
+    assert after.score == pytest.approx(0.2)
+    assert pair.engine.worker_pids[0] == second
+    pair.until(lambda: pair.engine.warm == 2 and pair.pool.free == 4)
+
+
+def test_the_standby_answers_before_the_hung_worker_is_killed(pair):
+    os.kill(pair.engine.worker_pids[0], signal.SIGSTOP)
+    pair.submit()
+    pair.submit(gray=51)  # waits behind it, its deadline still to come
+    assert pair.answer().outcome.score == pytest.approx(0.2)
+
+
+def test_a_slow_worker_comes_back_as_the_standby_and_nothing_is_respawned(pair):
+    first, second = pair.engine.worker_pids
+    os.kill(first, signal.SIGSTOP)
+    pair.submit()
+    pair.engine.abandon(1)
+    pair.submit(gray=51)
+    assert pair.answer().outcome.score == pytest.approx(0.2)
+    os.kill(first, signal.SIGCONT)
+    assert pair.answer().part == 1  # late, but an answer
+    assert pair.engine.worker_pids == (second, first)
+    assert pair.engine.replaced == 0
+
+
+def test_a_standby_that_dies_is_noticed_and_replaced_before_it_is_needed(pair):
+    second = pair.engine.worker_pids[1]
+    os.kill(second, signal.SIGKILL)
+    pair.until(lambda: second not in pair.engine.worker_pids)
+    pair.until(lambda: pair.engine.warm == 2)
+    pair.submit(gray=51)
+    assert pair.answer().outcome.score == pytest.approx(0.2)
+
+
+def test_a_frame_that_cannot_be_answered_in_time_is_refused_and_the_slow_spell_forgotten(pair):
+    now = CLOCK.now_ns()
+    assert pair.engine.refusal(now, now + NS_PER_MS) is None  # nothing measured yet
+    for _ in range(30):
+        pair.engine.times.add(60 * NS_PER_MS)
+    assert pair.engine.refusal(now, now + 45 * NS_PER_MS)[0] is Fault.NOT_ADMITTED
+    for _ in range(30):
+        pair.engine.refusal(now, now + 45 * NS_PER_MS)
+    assert pair.engine.refusal(now, now + 45 * NS_PER_MS) is None
+
+
+def test_without_a_worker_a_frame_is_refused_with_the_reason(bench, tiny_package):
+    alone = bench(*honest(tiny_package))
+    alone.engine.start()
+    os.kill(alone.engine.worker_pids[0], signal.SIGKILL)
+    alone.until(lambda: not alone.engine.ready)
+    now = CLOCK.now_ns()
+    assert alone.engine.refusal(now, now + NS_PER_S) == (Fault.ENGINE_DOWN, "the worker ended")
