@@ -8,15 +8,16 @@ and not silence.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-import msgspec
 import zmq
 
 from control.arm_link import host_boot
-from control.offset import ClockOffset
+from control.gate import Gate, key_of
+from control.owed import Unacked, Unconfirmed
+from control.peers import Peer, Peers
 from control.wire import (
     MAX_BYTES,
     PROTOCOL,
@@ -24,9 +25,12 @@ from control.wire import (
     Beat,
     Bye,
     Command,
+    Confirm,
     Done,
     Expect,
     Hello,
+    Place,
+    State,
     Tick,
     Unexpected,
     Welcome,
@@ -38,50 +42,49 @@ from edge.core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge.core.config import ControllerOptions
 from edge.core.errors import WireError
 from edge.core.ports import Clock
-from edge.core.types import Ack, Action, Deadline, Decision
+from edge.core.types import Ack, Action, Deadline, Decision, Outcome
 
 MESSAGES_A_TURN = 256  # a peer that floods the socket must not keep deadlines waiting
 
 Event = Callable[[str, int, str], None]
-
-
-class _Peer(msgspec.Struct):
-    """One welcomed controller."""
-
-    hello: Hello
-    offset: ClockOffset
-    same_clock: bool
-    heard_ns: int
-    asked_ns: int = 0  # when the oldest beat without an answer was sent
-    last_stamp_ns: int = 0
-    last_received_ns: int = 0
-    counts: dict[Action, int] = {}
+GateFor = Callable[["zmq.Context[zmq.Socket[bytes]]"], Gate]
 
 
 class RouterActuator:
     """Binds, welcomes controllers, and carries one command a part to all of them.
 
-    Acks of the one `disposition` controller come back from `poll`; a second claimant of that
-    role is refused. ticking: the session runs on a virtual clock, which only simulated arms
-    may join and which needs no beat.
+    Acks of the one `disposition` controller come back from `poll`; a second claimant of a role
+    is refused. ticking: the session runs on a virtual clock, which only simulated arms may
+    join and which needs no beat. gate_for: makes who may speak at all; None admits anyone.
     """
 
     def __init__(
-        self, options: ControllerOptions, clock: Clock, *, ticking: bool, event: Event
+        self,
+        options: ControllerOptions,
+        clock: Clock,
+        *,
+        ticking: bool,
+        event: Event,
+        needs: Collection[str] = (),
+        gate_for: GateFor | None = None,
     ) -> None:
         self._options, self._clock, self._ticking, self._event = options, clock, ticking, event
         self._beat_ns = round(options.beat_ms * NS_PER_MS)
         self._lost_ns = round(options.lost_ms * NS_PER_MS)
-        self._host = host_boot()
-        self._peers: dict[bytes, _Peer] = {}
-        self._disposition: bytes | None = None
-        self._lost = self._backlog = False
+        self._ack_ns = round(options.ack_ms * NS_PER_MS)
+        self._at = _place(options)
+        self._peers = Peers(host_boot(), ticking=ticking, needs=needs)
+        self._unacked = Unacked(round(options.resend_ms * NS_PER_MS))
+        self._unconfirmed = Unconfirmed(round(options.confirm_ms * NS_PER_MS))
+        self._outcomes: deque[Outcome] = deque()
+        self._backlog = self._hold = False
         self._seq = 0
         self._ticked_ns = -1
         self._next_beat_ns = clock.now_ns()
         self.session = secrets.randbits(63) | 1
         self.dropped: Counter[str] = Counter()
         self._context = zmq.Context()
+        self._gate = gate_for(self._context) if gate_for else None
         self._socket = self._bind(options.bind)
 
     def _bind(self, address: str) -> zmq.Socket[bytes]:
@@ -89,9 +92,13 @@ class RouterActuator:
         socket.linger = 0
         socket.maxmsgsize = MAX_BYTES
         socket.router_mandatory = 1
+        if self._gate:
+            self._gate.secure(socket)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
+            if self._gate:
+                self._gate.close()
             socket.close()
             self._context.term()
             in_use = error.errno == zmq.EADDRINUSE
@@ -101,29 +108,41 @@ class RouterActuator:
         return socket
 
     @property
-    def connected(self) -> bool:
-        """True while a disposition controller is there and its beat is not lost."""
-        return self._disposition in self._peers and not self._lost
+    def controller(self) -> str:
+        """The boot id of the disposition controller; "" without one, or with its beat lost."""
+        peer = self._peers.disposition
+        return peer.hello.boot if peer is not None and not peer.lost else ""
 
     @property
     def counts(self) -> dict[Action, int] | None:
         """The disposition controller's cumulative actions in this session, as last heard."""
-        peer = self._peers.get(self._disposition) if self._disposition else None
-        return None if peer is None else dict(peer.counts)
+        peer = self._peers.disposition
+        return None if peer is None else peer.counts
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Connections the gate has refused, by kind."""
+        return self._gate.refused if self._gate else Counter()
 
     def fileno(self) -> int:
         return int(self._socket.FD)
 
     def due_ns(self) -> int | None:
-        if self._backlog:
+        if self._backlog or self._outcomes:
             return self._clock.now_ns()  # ZeroMQ's descriptor will not speak of these again
-        return None if self._ticking else self._next_beat_ns
+        if self._ticking:
+            return None
+        due = self._next_beat_ns
+        for other in (self._unacked.due_ns(), self._unconfirmed.due_ns()):
+            if other is not None and other < due:
+                due = other
+        return due
 
-    def wait_for_controller(self) -> None:
+    def wait_for_controller(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Block until a disposition controller is welcomed; WireError after `wait_s`."""
         clock = SystemClock()  # in lock-step too: a person is waiting
         until_ns = clock.now_ns() + round(self._options.wait_s * NS_PER_S)
-        while not self.connected:
+        while not self.controller and not stop():
             now_ns = clock.now_ns()
             if now_ns >= until_ns:
                 bind, wait = self._options.bind, self._options.wait_s
@@ -134,8 +153,8 @@ class RouterActuator:
             clock.wait((self.fileno(),), min(until_ns, now_ns + 20 * NS_PER_MS))
             self.poll(self._clock.now_ns())
 
-    def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> bool:
-        """Arm the default; False when no disposition controller could be told."""
+    def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> str:
+        """Arm the default; the controller's boot id, "" when it could not be told."""
         now_ns = self._clock.now_ns()
         message = Expect(
             session=self.session,
@@ -145,8 +164,14 @@ class RouterActuator:
             trigger_no=number,
             default=default,
             ttl_ns=deadline.act_by_ns - now_ns,
+            at=self._at,
         )
-        return self._tell_all(message, now_ns)
+        data = encode(message)
+        if not self._tell_all(data, now_ns):
+            return ""
+        if not self._ticking:
+            self._unacked.expect(part, data, now_ns, deadline.act_by_ns + self._ack_ns)
+        return self.controller
 
     def command(self, decision: Decision, deadline: Deadline) -> int:
         """Send the one command of a part; its sequence number, 0 when nobody could be told."""
@@ -160,65 +185,111 @@ class RouterActuator:
             action=decision.action,
             ttl_ns=max(0, deadline.act_by_ns - now_ns),
             reason=reason,
+            at=self._at,
+            pose=decision.pose,
             regions=tuple((r.x, r.y, r.width, r.height, r.area_px) for r in decision.regions),
         )
-        return message.seq if self._tell_all(message, now_ns) else 0
+        data = encode(message)
+        told = self._tell_all(data, now_ns)
+        self._unacked.command(decision.part, data, now_ns)
+        return message.seq if told else 0
 
-    def poll(self, now_ns: int) -> Ack | None:
-        """Keep the beat, serve Hellos and Beats, and hand out the next final ack."""
-        if not self._ticking and now_ns >= self._next_beat_ns:
-            self._next_beat_ns = now_ns + self._beat_ns
-            for identity, peer in list(self._peers.items()):
-                self._send_beat(identity, peer)
+    def hold(self, on: bool) -> None:
+        """Say in every beat from now on whether the line should stand; at once on a change."""
+        if on != self._hold:
+            self._hold, self._next_beat_ns = on, self._clock.now_ns()
+
+    def poll(self, now_ns: int) -> Ack | Outcome | None:
+        """Keep the beat, send again what has no ack, and hand out the next ack or outcome."""
+        if not self._ticking:
+            self._keep_time(now_ns)
         self._backlog = True
         for _ in range(MESSAGES_A_TURN):
             try:
-                identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                identity, key, data = self._receive()
             except zmq.Again:
-                self._notice_silence()
                 self._backlog = False
-                return None
+                self._notice_silence()
+                return self._outcomes.popleft() if self._outcomes else None
             try:
-                message = decode(frames[0] if len(frames) == 1 else b"")
+                message = decode(data)
             except WireError as error:
                 self._drop("unreadable", str(error))
                 continue
-            if ack := self._hear(identity, message, self._clock.now_ns()):
+            if ack := self._hear(identity, key, message, self._clock.now_ns()):
                 return ack
         return None
 
-    def _notice_silence(self) -> None:
-        """Judge the beat, with everything that came read: a stall of our own is not its silence.
-
-        A controller beats in answer to ours, so its silence begins with a beat it left unanswered.
-        """
-        peer = self._peers.get(self._disposition) if self._disposition else None
-        asked_ns = peer.asked_ns if peer else 0
-        silent = bool(asked_ns) and self._clock.now_ns() - asked_ns > self._lost_ns
-        if silent and not self._ticking and not self._lost:
-            self._event("controller_silent", 0, f"no beat for {self._options.lost_ms:g} ms")
-        self._lost = silent and not self._ticking
-
     def close(self) -> None:
         """Say Bye to everyone and close; nothing is left behind."""
-        for identity in list(self._peers):
+        for peer in self._peers.all():
             bye = Bye(session=self.session, seq=self._number(), stamp_ns=self._clock.now_ns())
-            self._tell(identity, bye)
+            self._tell(peer.identity, encode(bye))
         self._socket.close(linger=200)
+        if self._gate:
+            self._gate.close()
         self._context.term()
         if self._options.bind.startswith("ipc://"):
             Path(self._options.bind.removeprefix("ipc://")).unlink(missing_ok=True)
 
-    def _hear(self, identity: bytes, message: AnyMessage, now_ns: int) -> Ack | None:
+    # ---- time ----
+
+    def _keep_time(self, now_ns: int) -> None:
+        if now_ns >= self._next_beat_ns:
+            self._next_beat_ns = now_ns + self._beat_ns
+            for peer in self._peers.all():
+                self._send_beat(peer)
+            if self._gate:
+                self._gate.poll()
+        disposition = self._peers.disposition
+        if disposition:
+            for data in self._unacked.again(now_ns):
+                self._tell(disposition.identity, data)
+        while (part := self._unconfirmed.overdue(now_ns)) is not None:
+            self._event("unconfirmed", part, f"not seen within {self._options.confirm_ms:g} ms")
+            self._outcomes.append(Outcome(part, "confirm", ok=False))
+
+    def _send_beat(self, peer: Peer) -> None:
+        beat = Beat(
+            session=self.session,
+            seq=self._number(),
+            stamp_ns=self._clock.now_ns(),
+            echo_stamp_ns=peer.last_stamp_ns,
+            echo_received_ns=peer.last_received_ns,
+            hold=self._hold,
+        )
+        self._tell(peer.identity, encode(beat))
+        peer.asked_ns = peer.asked_ns or beat.stamp_ns
+
+    def _notice_silence(self) -> None:
+        """Judge the beat, with everything that came read: a stall of our own is not its silence."""
+        if self._ticking:
+            return
+        for peer in self._peers.silenced(self._clock.now_ns(), self._lost_ns):
+            detail = f"{peer.hello.role}: no beat for {self._options.lost_ms:g} ms"
+            self._event("controller_silent", 0, detail)
+
+    # ---- hearing ----
+
+    def _receive(self) -> tuple[bytes, str, bytes]:
+        """(connection, public key, message); the message is empty where it has several frames."""
+        if self._gate is None:
+            identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            return identity, "", frames[0] if len(frames) == 1 else b""
+        name, *rest = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        if len(rest) != 1:
+            return name.bytes, "", b""
+        return name.bytes, key_of(rest[0]), rest[0].bytes
+
+    def _hear(self, identity: bytes, key: str, message: AnyMessage, now_ns: int) -> Ack | None:
         if isinstance(message, Hello):
-            self._greet(identity, message, now_ns)
+            self._greet(identity, key, message, now_ns)
             return None
         peer = self._peers.get(identity)
         if peer is None or message.session != self.session:
             self._drop("other_session", f"{type(message).__name__} of session {message.session}")
             return None
-        peer.heard_ns, peer.asked_ns = now_ns, 0
-        peer.last_stamp_ns, peer.last_received_ns = message.stamp_ns, now_ns
+        peer.heard(message, now_ns)
         match message:
             case Beat():
                 peer.counts = message.counts
@@ -230,33 +301,39 @@ class RouterActuator:
                         received_ns=now_ns,
                     )
             case WireAck():
-                return self._acked(identity, peer, message, now_ns)
+                return self._acked(peer, message, now_ns)
+            case Done() | Confirm():
+                self._finished(peer, message)
             case Unexpected():
                 self._event("unexpected", 0, f"part {message.own_part_count} without an Expect")
-            case Done() if not message.ok:
-                self._event("not_done", message.part, "the controller could not finish the part")
+            case State():
+                held = f" holds part {message.part}" if message.part else ""
+                at = message.pose
+                where = f" at {at.frame} {at.x_mm:g} {at.y_mm:g} {at.z_mm:g} mm" if at else ""
+                said = f"{peer.hello.role}{where}{held} {message.gripper}".rstrip()
+                self._event("controller_state", message.part, said)
             case Bye():
                 self._forget(identity, f"said bye: {message.reason}")
             case _:
                 pass
         return None
 
-    def _greet(self, identity: bytes, hello: Hello, now_ns: int) -> None:
+    def _greet(self, identity: bytes, key: str, hello: Hello, now_ns: int) -> None:
         """Welcome a controller, or refuse it with a Bye that says why."""
-        if refusal := self._refusal(identity, hello):
+        refusal = self._peers.refusal(identity, hello)
+        if self._gate and not self._gate.role_allowed(key, hello.role):
+            refusal = f"this key may not take the role {hello.role}"
+        if refusal:
             self._event("controller_refused", 0, refusal)
             bye = Bye(session=0, seq=self._number(), stamp_ns=now_ns, reason=refusal)
-            self._tell(identity, bye)
+            self._tell(identity, encode(bye))
             return
-        for known, peer in list(self._peers.items()):
-            if peer.hello.boot == hello.boot and known != identity:
-                del self._peers[known]  # the same controller on a new connection
-        if identity not in self._peers:
+        peer, new = self._peers.welcome(identity, hello)
+        if new:
             self._event("controller", 0, f"{hello.role} {hello.boot} rests at {hello.rest}")
-        same_clock = bool(self._host) and hello.host == self._host
-        self._peers[identity] = _Peer(hello, ClockOffset(), same_clock, now_ns)
-        if hello.role == "disposition":
-            self._disposition = identity
+            if peer is self._peers.disposition:
+                self._unacked.clear()
+                self._unconfirmed.clear()
         welcome = Welcome(
             session=self.session,
             seq=self._number(),
@@ -268,79 +345,70 @@ class RouterActuator:
             echo_stamp_ns=hello.stamp_ns,
             echo_received_ns=now_ns,
         )
-        self._tell(identity, welcome)
+        self._tell(identity, encode(welcome))
 
-    def _refusal(self, identity: bytes, hello: Hello) -> str:
-        if hello.protocol != PROTOCOL:
-            return f"protocol {hello.protocol} is not spoken here; this station speaks {PROTOCOL}"
-        if hello.simulated != self._ticking:
-            return (
-                "this session runs on a virtual clock: only an arm with --simulated may join"
-                if self._ticking
-                else "this session runs in real time: an arm with --simulated may not join"
-            )
-        if hello.rest == "pass" and not (hello.part_sensor or hello.line_stop):
-            return "rest = pass needs a part sensor or a line stop driven by the lost beat"
-        holder = self._peers.get(self._disposition) if self._disposition else None
-        claimed = hello.role == "disposition" and holder and self._disposition != identity
-        if holder and claimed and not self._lost and holder.hello.boot != hello.boot:
-            return f"the role disposition is taken by {holder.hello.boot}"
-        return ""
-
-    def _acked(self, identity: bytes, peer: _Peer, ack: WireAck, now_ns: int) -> Ack | None:
+    def _acked(self, peer: Peer, ack: WireAck, now_ns: int) -> Ack | None:
+        """The ack for the loop; None for one that came before, or is no disposition's."""
         if ack.counts:
             peer.counts = ack.counts
-        if identity != self._disposition:
+        if peer is not self._peers.disposition:
             return None
-        received_ns = ack.received_ns
-        if not peer.same_clock and not self._ticking:
-            estimate = peer.offset.estimate(now_ns)
-            received_ns = ack.received_ns - estimate[0] if estimate else now_ns
-        received_ns = min(max(received_ns, 1), now_ns)  # a peer's number: bounded by what we know
-        return Ack(ack.part, ack.state, ack.action, received_ns, ack.counts)
+        if ack.state == "armed":
+            self._unacked.armed(ack.part)
+            return None
+        if not self._ticking and not self._unacked.settle(ack.part):
+            self.dropped["repeated_ack"] += 1  # the answer to something sent again
+            return None
+        if "confirm" in peer.hello.capabilities and ack.state != "refused":
+            self._unconfirmed.await_one(ack.part, ack.action, now_ns)
+        received_ns = peer.own_ns(ack.received_ns, now_ns)
+        boot = peer.hello.boot
+        return Ack(ack.part, ack.state, ack.action, received_ns, ack.counts, boot)
 
-    def _tell_all(self, message: AnyMessage, now_ns: int) -> bool:
+    def _finished(self, peer: Peer, message: Done | Confirm) -> None:
+        if peer is not self._peers.disposition:
+            return
+        if isinstance(message, Done):
+            if not message.ok:
+                self._event("not_done", message.part, "the controller could not finish the part")
+                self._unconfirmed.settle(message.part)
+            self._outcomes.append(Outcome(message.part, "done", message.ok))
+        elif (sent := self._unconfirmed.settle(message.part)) is not None:
+            as_sent = message.left_as is sent
+            if not as_sent:
+                self._event("misrouted", message.part, f"{sent}, but left as {message.left_as}")
+            self._outcomes.append(Outcome(message.part, "confirm", as_sent, message.left_as))
+
+    # ---- telling ----
+
+    def _tell_all(self, data: bytes, now_ns: int) -> bool:
         """Send to every controller; True when the disposition controller is among them."""
         if self._ticking and now_ns != self._ticked_ns:
             self._ticked_ns = now_ns
             tick = Tick(session=self.session, seq=self._number(), stamp_ns=now_ns, now_ns=now_ns)
-            for identity in list(self._peers):
-                self._tell(identity, tick)
-        if not self.connected:
+            for peer in self._peers.all():
+                self._tell(peer.identity, encode(tick))
+        if not self.controller:
             return False
-        disposition, told = self._disposition, False
-        for identity in list(self._peers):
-            told |= self._tell(identity, message) and identity == disposition
+        disposition, told = self._peers.disposition, False
+        for peer in self._peers.all():
+            told |= self._tell(peer.identity, data) and peer is disposition
         return told
 
-    def _tell(self, identity: bytes, message: AnyMessage) -> bool:
+    def _tell(self, identity: bytes, data: bytes) -> bool:
         try:
-            self._socket.send_multipart((identity, encode(message)), zmq.NOBLOCK)
+            self._socket.send_multipart((identity, data), zmq.NOBLOCK)
         except zmq.Again:
-            self._drop("queue_full", f"{type(message).__name__} not sent: the queue is full")
+            self._drop("queue_full", "a message was not sent: the queue is full")
             return False
         except zmq.ZMQError as error:
             self._forget(identity, f"is gone: {error.strerror}")
             return False
         return True
 
-    def _send_beat(self, identity: bytes, peer: _Peer) -> None:
-        beat = Beat(
-            session=self.session,
-            seq=self._number(),
-            stamp_ns=self._clock.now_ns(),
-            echo_stamp_ns=peer.last_stamp_ns,
-            echo_received_ns=peer.last_received_ns,
-        )
-        self._tell(identity, beat)
-        peer.asked_ns = peer.asked_ns or beat.stamp_ns
-
     def _forget(self, identity: bytes, why: str) -> None:
-        peer = self._peers.pop(identity, None)
-        if peer:
+        if peer := self._peers.forget(identity):
             self._event("controller_lost", 0, f"{peer.hello.role} {peer.hello.boot} {why}")
-        if identity == self._disposition:
-            self._disposition = None
 
     def _drop(self, kind: str, detail: str) -> None:
         self.dropped[kind] += 1
@@ -350,3 +418,9 @@ class RouterActuator:
     def _number(self) -> int:
         self._seq += 1
         return self._seq
+
+
+def _place(options: ControllerOptions) -> Place:
+    if options.at_counts:
+        return Place("count", options.at_counts)
+    return Place("ns", round(options.at_ms * NS_PER_MS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
+from control.placement import Placement
 from edge.core.config import PolicyOptions
 from edge.core.types import Action, Cause, Decision, Fault, Prediction, Verdict
 
@@ -18,33 +19,52 @@ class ThresholdPolicy:
     action from the station file.
     """
 
-    def __init__(self, pass_below: float, fail_from: float, options: PolicyOptions) -> None:
+    def __init__(
+        self,
+        pass_below: float,
+        fail_from: float,
+        options: PolicyOptions,
+        placement: Placement | None = None,
+    ) -> None:
+        """placement: where the actions that move something are told to move to."""
         if not pass_below <= fail_from:
             raise ValueError(f"pass_below {pass_below} above fail_from {fail_from}")
         self._pass_below, self._fail_from, self._options = pass_below, fail_from, options
+        self._placement = placement
 
     @property
     def default(self) -> Action:
         return self._options.default
 
-    def decide(self, part: int, outcome: Prediction | Fault) -> Decision:
+    def decide(
+        self, part: int, outcome: Prediction | Fault, cause: Cause | None = None
+    ) -> Decision:
         match outcome:
             case Prediction():
-                if not math.isfinite(outcome.score):
-                    return self._fault(part, Fault.BAD_OUTPUT)
-                verdict = self.judge(outcome)
-                return Decision(
-                    part=part,
-                    action=self._action(verdict),
-                    cause=Cause.VERDICT,
-                    verdict=verdict,
-                    score=outcome.score,
-                    regions=outcome.regions,
-                )
+                return self._verdict(part, outcome)
             case Fault():
-                return self._fault(part, outcome)
+                return self._fault(part, outcome, cause)
             case _:
                 assert_never(outcome)
+
+    def _verdict(self, part: int, prediction: Prediction) -> Decision:
+        if not math.isfinite(prediction.score):
+            return self._fault(part, Fault.BAD_OUTPUT)
+        verdict = self.judge(prediction)
+        action, pose = self._action(verdict), None
+        if self._placement and self._placement.wants(action):
+            pose = self._placement.pose(action, prediction.regions)
+            if pose is None:  # sent without, the machine would go to wherever it was told last
+                return self._fault(part, Fault.BAD_OUTPUT, detail=f"{action} without a region")
+        return Decision(
+            part=part,
+            action=action,
+            cause=Cause.VERDICT,
+            verdict=verdict,
+            score=prediction.score,
+            regions=prediction.regions,
+            pose=pose,
+        )
 
     def judge(self, prediction: Prediction) -> Verdict:
         """The verdict of a finite score and its regions; too many regions to list is a FAIL."""
@@ -72,7 +92,12 @@ class ThresholdPolicy:
             case _:
                 assert_never(verdict)
 
-    def _fault(self, part: int, fault: Fault) -> Decision:
-        late = fault in (Fault.DEADLINE, Fault.STALL)
-        cause = Cause.DEADLINE if late else Cause.FAULT
-        return Decision(part=part, action=self._options.default, cause=cause, fault=fault)
+    def _fault(
+        self, part: int, fault: Fault, cause: Cause | None = None, detail: str = ""
+    ) -> Decision:
+        if cause is None:
+            late = fault in (Fault.DEADLINE, Fault.STALL)
+            cause = Cause.DEADLINE if late else Cause.FAULT
+        return Decision(
+            part=part, action=self._options.default, cause=cause, fault=fault, detail=detail
+        )

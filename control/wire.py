@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Meta
 
 from edge.core.errors import WireError
-from edge.core.types import Action
+from edge.core.types import Action, Pose
 
 PROTOCOL = 1
 MAX_BYTES = 65_536
 
 Short = Annotated[str, Meta(max_length=200)]
-Role = Literal["disposition", "follower"]
+Role = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,39}$")]
 Rest = Literal["reject", "pass"]
 AckState = Literal["armed", "applied", "refused", "late"]
 
@@ -33,7 +33,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", omit_def
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """Controller to station: who I am, and what a part does if I do nothing."""
+    """Controller to station: who I am, and what a part does if I do nothing.
+
+    capabilities: done | confirm | state (messages I send), rework | pose (what I can obey).
+    """
 
     protocol: int
     boot: Short
@@ -58,22 +61,10 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where to act: an encoder count, or a delay in nanoseconds after the trigger."""
+    """Where to act, from the trigger on: nanoseconds, or counts of the controller's encoder."""
 
     unit: Literal["ns", "count"] = "ns"
     value: int = 0
-
-
-class Pose(msgspec.Struct, frozen=True):
-    """A pose in a named frame: millimetres and degrees about x, y, z."""
-
-    frame: Short
-    x_mm: float
-    y_mm: float
-    z_mm: float
-    rx_deg: float
-    ry_deg: float
-    rz_deg: float
 
 
 class Expect(Message, frozen=True, tag="expect"):
@@ -138,11 +129,16 @@ class State(Message, frozen=True, tag="state"):
 
 
 class Beat(Message, frozen=True, tag="beat"):
-    """Both ways: alive, with the other side's last stamp and when it was received."""
+    """Both ways: alive, with the other side's last stamp and when it was received.
+
+    hold, from the station: feed no further part (`hold_line`). A level and not an event, so
+    that a lost message cannot leave a line running that should stand.
+    """
 
     echo_stamp_ns: int = 0
     echo_received_ns: int = 0
     counts: Annotated[dict[Action, int], Meta(max_length=4)] = {}
+    hold: bool = False
 
 
 class Bye(Message, frozen=True, tag="bye"):

@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(help="Look at and build model packages.")
 app.add_typer(model_app, name="model")
+keys_app = typer.Typer(help="Make and list the keys of stations and controllers.")
+app.add_typer(keys_app, name="keys")
 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
 
@@ -92,10 +94,11 @@ def run(
     if parent is not None:
         die_with_parent(parent)
     options = config.load(station, config.Station)
+    keys = station.absolute().parent
     if feed is None:
-        balance = composition.run(options, EventLog(sys.stderr))
+        balance = composition.run(options, EventLog(sys.stderr), keys)
     else:
-        balance = composition.run_fed(options, feed)
+        balance = composition.run_fed(options, feed, keys)
     typer.echo(
         f"{balance.triggers} parts, {balance.decided} decided, {balance.acks} acked, "
         f"{balance.errors} conservation errors"
@@ -124,6 +127,61 @@ def arm(
         rest=rest.value, part_sensor=part_sensor, line_stop=line_stop, simulated=simulated
     )
     serve(connect, hello, log, typer.echo)
+
+
+class Verb(StrEnum):
+    """What a person may ask of a running station."""
+
+    STATUS = "status"
+    RESET = "reset"
+    HOLD = "hold"
+    RESUME = "resume"
+    SINGLE = "single"
+
+
+@app.command()
+def ctl(
+    verb: Annotated[Verb, typer.Argument(help="single: one part, then hold again.")],
+    station: Annotated[str, typer.Option(help="The station's name, from its file.")] = "station",
+    reason: Annotated[str, typer.Option(help="Recorded with who asked.")] = "",
+) -> None:
+    """Ask a running station of this machine: status, reset, hold, resume, single."""
+    import msgspec
+
+    from edge.desk import ask, socket_path
+
+    answer = ask(socket_path(station), verb.value, reason)
+    if not answer.pop("ok", False):
+        raise EdgeError(f"{verb.value}: {answer.get('error', 'refused')}")
+    typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
+
+
+@keys_app.command("make")
+def make_key(
+    name: Annotated[str, typer.Argument(help="Of the key: NAME.key is secret, NAME.pub is not.")],
+    folder: Annotated[Path, typer.Option(help="Where the files go.")] = Path("keys"),
+) -> None:
+    """Make a key pair for a station or a controller."""
+    from control import keys
+
+    key = keys.make(folder, name)
+    typer.echo(f"{folder / name}.key (secret, mode 0600), {folder / name}.pub: {key.public}")
+
+
+@keys_app.command("list")
+def list_keys(
+    folder: Annotated[Path, typer.Option(help="Where the files are.")] = Path("keys"),
+) -> None:
+    """List the keys in a folder; exit code 1 where others may read a secret one."""
+    from control import keys
+
+    listed = keys.listed(folder)
+    for key in listed:
+        secret = "with its secret" if key.has_secret else "public only"
+        safe = "" if key.secret_is_safe else f"  OPEN TO OTHERS: chmod 600 {folder / key.name}.key"
+        typer.echo(f"{key.name:20} {key.public}  {secret}{safe}")
+    if not all(key.secret_is_safe for key in listed):
+        raise typer.Exit(1)
 
 
 @app.command()

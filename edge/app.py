@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from control import access
 from control.actuator import RouterActuator
+from control.interlock import Interlock
+from control.placement import Placement
 from control.policy import ThresholdPolicy
+from edge import realtime
+from edge.announce import Fanout
 from edge.children import arm_process
 from edge.core.clock import NS_PER_MS, SystemClock, VirtualClock
 from edge.core.config import (
     ControllerOptions,
     EngineOptions,
     FootageOptions,
+    LimitOptions,
     OpenCvOptions,
     Station,
     SyntheticOptions,
 )
+from edge.core.errors import ConfigError
 from edge.core.ledger import Balance
 from edge.core.pool import FramePool
 from edge.core.ports import Camera, Clock, Recorder
 from edge.core.process import python_module
-from edge.core.types import ViewSpec
+from edge.core.types import Action, ViewSpec
 from edge.feed import Feed
 from edge.loop import Inspection, inspect
 from edge.replay import Journal, Report, report
+from edge.service import serving
 from models import package
 from models.engine import WorkerEngine
 from models.exchange import WorkerPlan
@@ -44,8 +49,6 @@ from sensors.opencv import OpenCvCamera
 from sensors.scheduled import Rows, ScheduledCamera
 from sensors.synthetic import PartGenerator
 from sensors.synthetic_camera import SyntheticRows
-
-SWITCH_INTERVAL_S = 0.0005  # Python's 5 ms would let the decoding thread hold up a verdict
 
 Pace = Literal["max", "recorded"]
 CameraFor = Callable[[FramePool], Camera]
@@ -58,6 +61,34 @@ class Rig(NamedTuple):
     camera: Camera
     engine: WorkerEngine
     actuator: RouterActuator
+    interlock: Interlock
+
+    @property
+    def idle(self) -> bool:
+        """No part is under way."""
+        return self.inspection.open == 0
+
+    def status(self) -> dict[str, Any]:
+        """The station as a person asks for it: state, counts, who is there."""
+        inspection, ledger = self.inspection, self.inspection.ledger
+        return {
+            "state": self.interlock.state,
+            "reason": self.interlock.reason,
+            "hold_line": self.interlock.hold_line,
+            "parts": ledger.triggers,
+            "decided": ledger.decided,
+            "open": inspection.open,
+            "decisions": ledger.decisions,
+            "acks": ledger.acks,
+            "unacked": ledger.unacked,
+            "conservation_errors": ledger.errors,
+            "workers_warm": self.engine.warm,
+            "workers_replaced": self.engine.replaced,
+            "controller": self.actuator.controller,
+            "session": self.actuator.session,
+            "dropped": self.actuator.dropped,
+            "refused": self.actuator.refused,
+        }
 
 
 @contextmanager
@@ -70,44 +101,89 @@ def rigged(
     *,
     lockstep: bool = False,
     before_waiting: Callable[[], None] = lambda: None,
+    stop: Callable[[], bool] = lambda: False,
+    on_turn: Callable[[int], None] = lambda now_ns: None,
+    worker: str = "models.worker",
+    keys: Path = Path(),
 ) -> Iterator[Rig]:
     """Bind, start and warm everything; triggers flow only once a controller is there.
 
-    before_waiting runs once the address is bound, while the engine warms up.
+    before_waiting runs once the address is bound, while the engine warms up; stop ends the
+    wait for a controller. worker: the module that is the engine's process. keys: the folder of
+    the station file, where its key files are looked up.
     """
     manifest, event = model.manifest, recorder.event
     with ExitStack() as stack:
+        interlock = Interlock(station.limits, event)
+        gate_for = access.controller_gate(station.controller, keys, event)
         pool = FramePool.create(manifest.views, station.slots)
         stack.callback(pool.close)
-        actuator = RouterActuator(station.controller, clock, ticking=lockstep, event=event)
+        actuator = RouterActuator(
+            station.controller,
+            clock,
+            ticking=lockstep,
+            event=event,
+            needs=_needs(station),
+            gate_for=gate_for,
+        )
         stack.callback(actuator.close)
-        hang_ns = None if lockstep else round(station.engine.hang_ms * NS_PER_MS)
-        command = _worker_command(model, station, pool)
-        engine = WorkerEngine(pool, command, hang_ns=hang_ns, event=event)
+        engine = WorkerEngine(
+            pool,
+            _worker_command(model, station, pool, worker),
+            hang_ns=None if lockstep else round(station.engine.hang_ms * NS_PER_MS),
+            event=event,
+            standby=station.engine.standby and not lockstep,
+        )
         stack.callback(engine.close)
         before_waiting()
         engine.start()
         camera = camera_for(pool)
         stack.callback(camera.close)
         # Last: from the welcome on the controller counts on a beat, which only the loop keeps.
-        actuator.wait_for_controller()
+        actuator.wait_for_controller(stop)
+        # Told only now: a start that fails is one line about why.
+        interlock.step("initialize", "the engine is warm")
+        interlock.step("prepare", "a controller is there")
+        interlock.step("start")
         limits = manifest.thresholds
         inspection = Inspection(
             camera=camera,
             engine=engine,
-            policy=ThresholdPolicy(limits.pass_below, limits.fail_from, station.policy),
+            policy=ThresholdPolicy(
+                limits.pass_below, limits.fail_from, station.policy, _placement(station, model)
+            ),
             actuator=actuator,
+            interlock=interlock,
             recorder=recorder,
             pool=pool,
             clock=clock,
             deadline=station.deadline,
             ack_ns=round(station.controller.ack_ms * NS_PER_MS),
+            on_turn=on_turn,
         )
-        yield Rig(inspection, camera, engine, actuator)
+        yield Rig(inspection, camera, engine, actuator, interlock)
+
+
+def _needs(station: Station) -> tuple[str, ...]:
+    """What the disposition controller must be able to do here."""
+    policy = station.policy
+    actions = (policy.on_pass, policy.on_fail, policy.on_indeterminate)
+    rework = ("rework",) if Action.REWORK in actions else ()
+    return rework + (("pose",) if station.controller.pose_for else ())
+
+
+def _placement(station: Station, model: Package) -> Placement | None:
+    if station.pose is None or not station.controller.pose_for:
+        return None
+    pictures = [view for view in model.manifest.views if view.kind == "picture"]
+    if not pictures:
+        raise ConfigError("controller.pose_for: the package has no picture to take a place from")
+    shape = (pictures[0].shape[0], pictures[0].shape[1])
+    return Placement(station.pose, station.controller.pose_for, shape)
 
 
 def _worker_command(
-    model: Package, station: Station, pool: FramePool
+    model: Package, station: Station, pool: FramePool, worker: str
 ) -> Callable[[int], list[str]]:
     def command(socket_fd: int) -> list[str]:
         plan = WorkerPlan(
@@ -119,37 +195,50 @@ def _worker_command(
             pool_fd=pool.fd,
             socket_fd=socket_fd,
             parent_pid=os.getpid(),
-            cpus=_cpus()[1],
+            cpus=realtime.worker_cpus(station.realtime),
         )
-        return python_module("models.worker", msgspec.json.encode(plan).decode())
+        return python_module(worker, msgspec.json.encode(plan).decode())
 
     return command
 
 
-def run_fed(station: Station, feed_fd: int) -> Balance:
+def run_fed(station: Station, feed_fd: int, keys: Path) -> Balance:
     """`run`, with every record and event sent to whoever holds the other end of the socket."""
     feed = Feed(socket.socket(fileno=feed_fd))
-    balance = run(station, feed)
+    balance = run(station, feed, keys)
     feed.end(balance)
     return balance
 
 
-def run(station: Station, recorder: Recorder) -> Balance:
-    """Run a station in real time until its source is exhausted or SIGTERM or SIGINT comes."""
-    stopping = False
+def run(station: Station, recorder: Recorder, keys: Path) -> Balance:
+    """Run a station in real time until its source is exhausted or SIGTERM or SIGINT comes.
 
-    def stop(signum: int, frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-
+    On a signal no further trigger is taken, the open parts are finished, and Bye is said.
+    """
+    realtime.check(station.realtime)
     model = package.find(station.engine.model)
     clock = SystemClock()
-    camera_for = live_source(station, model.manifest.views, clock, recorder)
-    with rigged(station, model, recorder, clock, camera_for) as rig, tuned():
-        # Only now: until the first part there is nothing to finish, and a signal just ends it.
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        return inspect(rig.inspection, lambda: stopping)
+    fanout = Fanout(recorder)
+    camera_for = live_source(station, model.manifest.views, clock, fanout)
+    with ExitStack() as stack:
+        service = stack.enter_context(serving(station, fanout, keys))
+        rig = stack.enter_context(
+            rigged(
+                station,
+                model,
+                fanout,
+                clock,
+                camera_for,
+                stop=service.stopping,
+                on_turn=service.turn,
+                keys=keys,
+            )
+        )
+        for effect in stack.enter_context(realtime.tuned(station.realtime)):
+            if effect.asked:
+                fanout.event("realtime", 0, f"{effect.name} {effect.asked}: {effect.got}")
+        service.ready(rig)
+        return inspect(rig.inspection, service.stopping)
 
 
 def live_source(
@@ -175,36 +264,6 @@ def scheduled(rows: Rows, clock: Clock, *, lockstep: bool = False) -> CameraFor:
     return lambda pool: ScheduledCamera(rows, pool, clock, lockstep=lockstep)
 
 
-def _cpus() -> tuple[int, tuple[int, ...]]:
-    """The loop's processor, and those of the worker's judging thread.
-
-    Left to the kernel, a woken worker often lands on the processor of the loop that woke it and
-    waits there until the loop sleeps: 0.57 ms from trigger to worker instead of 0.27 (medians).
-    """
-    *others, own = sorted(os.sched_getaffinity(0))
-    return own, tuple(others)
-
-
-@contextmanager
-def tuned() -> Iterator[None]:
-    """Keep the loop's thread from being held up: its own processor, no start-up garbage.
-
-    The other threads of the process, started before, stay where the kernel puts them.
-    """
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {_cpus()[0]})
-    interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        os.sched_setaffinity(0, allowed)
-        sys.setswitchinterval(interval_s)
-
-
 def replay(
     footage_path: Path,
     model_name: str,
@@ -226,6 +285,7 @@ def replay(
             camera=FootageOptions(path=str(footage_path), split=split),
             engine=EngineOptions(model=model_name, provider=provider, threads=threads),
             controller=ControllerOptions(bind=f"ipc://{folder}/station.ipc"),
+            limits=LimitOptions.warnings(),  # a replay decides about parts, it stops no line
         )
         return replay_on(station, model, footage, Path(folder), lockstep=pace == "max", warn=warn)
 
@@ -259,7 +319,7 @@ def replay_on(
                 before_waiting=start_arm,
             )
         )
-        with tuned():
+        with realtime.tuned(station.realtime):
             balance = inspect(rig.inspection, lambda: False)
     return report(
         journal.records,

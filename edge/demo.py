@@ -6,6 +6,7 @@ adds up at the end, so that nothing drawn here can make a part late.
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import tempfile
@@ -62,6 +63,8 @@ def demo(*, seconds: float, rate_hz: float, seed: int | None, console: Console) 
 
 def _station_file(bind: str, seed: int, rate_hz: float, parts: int) -> str:
     return f"""
+name = "demo-{os.getpid()}"
+
 [camera]
 source = "synthetic"
 seed = {seed}

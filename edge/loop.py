@@ -15,16 +15,18 @@ import msgspec
 from edge.core.clock import NS_PER_MS
 from edge.core.ledger import Balance, Ledger
 from edge.core.pool import FramePool, Holder
-from edge.core.ports import Actuator, Camera, Clock, Engine, Policy, Recorder
+from edge.core.ports import Actuator, Camera, Clock, Engine, Interlock, Policy, Recorder
 from edge.core.types import (
     Ack,
     Action,
     Answer,
+    Cause,
     Deadline,
     Decision,
     Fault,
     Frame,
     NoFrame,
+    Outcome,
     PartRecord,
     Prediction,
     Stamps,
@@ -44,7 +46,8 @@ class _Part(msgspec.Struct):
 
     number: int
     deadline: Deadline
-    armed: bool = False
+    barred: Cause | None = None  # why it is not to be inspected
+    controller: str = ""  # where its default was armed
     frame: Frame | None = None
     decision: Decision | None = None
     stamps: Stamps = Stamps()
@@ -67,15 +70,19 @@ class Inspection:
         engine: Engine,
         policy: Policy,
         actuator: Actuator,
+        interlock: Interlock,
         recorder: Recorder,
         pool: FramePool,
         clock: Clock,
         deadline: Callable[[int], Deadline],
         ack_ns: int,
+        on_turn: Callable[[int], None] = lambda now_ns: None,
     ) -> None:
+        """on_turn: called at the end of every turn with the time; for whoever watches progress."""
         self.ledger = Ledger()
         self._camera, self._engine, self._policy = camera, engine, policy
         self._actuator, self._recorder, self._pool = actuator, recorder, pool
+        self._interlock, self._on_turn = interlock, on_turn
         self._clock, self._deadline, self._ack_ns = clock, deadline, ack_ns
         self._parts: dict[int, _Part] = {}
         self._undecided: deque[int] = deque()  # in trigger order, hence in deadline order
@@ -100,11 +107,14 @@ class Inspection:
         if not awaited:
             self._take_answers(now_ns)
         for _ in range(EVENTS_A_TURN):
-            ack = self._actuator.poll(self._clock.now_ns())
-            if ack is None:
+            word = self._actuator.poll(self._clock.now_ns())
+            if word is None:
                 break
-            self._confirm(ack)
+            self._hear(word)
         self._close_parts(self._clock.now_ns())
+        self._interlock.engine(self._engine.trouble)
+        self._actuator.hold(self._interlock.hold_line)
+        self._on_turn(self._clock.now_ns())
 
     def _take_answers(self, now_ns: int) -> None:
         while answer := self._engine.poll(now_ns):
@@ -131,7 +141,8 @@ class Inspection:
 
     def balance(self) -> Balance:
         """The final count of all three sides, once nothing is open."""
-        self._check(self.ledger.close(self._camera.triggers, self._actuator.counts))
+        controller, counts = self._actuator.controller, self._actuator.counts
+        self._check(self.ledger.close(self._camera.triggers, controller, counts))
         return self.ledger.balance()
 
     def _wait(self) -> int:
@@ -169,7 +180,8 @@ class Inspection:
     def _open(self, trigger: Trigger) -> None:
         """Arm the default here; `_arm_parts` arms it at the other end of the wire."""
         self._check(self.ledger.trigger(trigger.number))
-        self._parts[trigger.part] = _Part(trigger.number, self._deadline(trigger.trigger_ns))
+        part = _Part(trigger.number, self._deadline(trigger.trigger_ns), self._interlock.bar())
+        self._parts[trigger.part] = part
         self._undecided.append(trigger.part)
         self._unclosed.append(trigger.part)
         self._unarmed.append(trigger.part)
@@ -184,7 +196,13 @@ class Inspection:
             number = self._unarmed.popleft()
             part = self._parts[number]
             default = self._policy.default
-            part.armed = self._actuator.expect(number, part.number, default, part.deadline)
+            controller = self._actuator.expect(number, part.number, default, part.deadline)
+            if controller:
+                part.controller = controller
+                self.ledger.expect(controller)
+            if part.barred:
+                default_now = self._policy.decide(number, Fault.NOT_ADMITTED, part.barred)
+                self._decide(number, default_now)
 
     def _inspect(self, frame: Frame) -> None:
         part = self._parts.get(frame.part)
@@ -193,6 +211,14 @@ class Inspection:
             self._pool.release(frame.slot, Holder.PART)
             return
         part.frame = frame
+        if part.barred:
+            return  # decided as soon as it is armed
+        refused = self._engine.refusal(self._clock.now_ns(), part.deadline.decide_by_ns)
+        if refused:
+            fault, why = refused
+            self._recorder.event(fault, frame.part, why)
+            self._decide(frame.part, self._policy.decide(frame.part, fault))
+            return
         self._engine.submit(frame)
 
     def _judge(self, answer: Answer) -> None:
@@ -247,7 +273,9 @@ class Inspection:
         if part.decision is not None:
             return
         self._arm_parts()
-        reachable = part.armed and self._actuator.connected and not part.acked_ns
+        if part.decision is not None:  # while it was armed
+            return
+        reachable = self._is_reachable(part)
         if decision.fault is None and not reachable:
             # Nobody can act on it any more, so nobody may count it as accepted.
             decision = self._policy.decide(number, Fault.NO_CONTROLLER)
@@ -261,10 +289,20 @@ class Inspection:
         if part.frame:
             self._pool.release(part.frame.slot, Holder.PART)
 
-    def _confirm(self, ack: Ack) -> None:
-        part = self._parts.get(ack.part)
-        if ack.state == "armed":
+    def _is_reachable(self, part: _Part) -> bool:
+        """The controller that holds its default is there, has not restarted, and has not acted."""
+        armed = bool(part.controller) and part.controller == self._actuator.controller
+        return armed and not part.acked_ns
+
+    def _hear(self, word: Ack | Outcome) -> None:
+        """What the controller says of a part: done with it, or what became of it afterwards."""
+        if isinstance(word, Outcome):
+            told = word.left_as or ("ok" if word.ok else "failed")
+            self._recorder.event(word.kind, word.part, told)
+            self._interlock.outcome(word)
             return
+        ack = word
+        part = self._parts.get(ack.part)
         if part is None or part.acked_ns:
             self._recorder.event("stray_ack", ack.part, f"{ack.state} {ack.action}; dropped")
             return
@@ -280,15 +318,17 @@ class Inspection:
             if part.decision is None:
                 return
             if part.acked_ns == 0:
-                if part.armed and now_ns < self._ack_by_ns(part):
+                if part.controller and now_ns < self._ack_by_ns(part):
                     return
                 self._check(self.ledger.lose())
                 self._recorder.event("unacked", number, "no ack from the controller")
             self._unclosed.popleft()
             del self._parts[number]
-            self._recorder.part(_record(number, part, part.decision))
+            record = _record(number, part, part.decision)
+            self._recorder.part(record)
+            self._interlock.part(record)
         if not self._parts and (counts := self._actuator.counts) is not None:
-            self._check(self.ledger.beat(counts))
+            self._check(self.ledger.beat(self._actuator.controller, counts))
 
     def _ack_by_ns(self, part: _Part) -> int:
         return part.deadline.act_by_ns + self._ack_ns
@@ -296,6 +336,7 @@ class Inspection:
     def _check(self, broken: str) -> None:
         if broken:
             self._recorder.event("conservation", 0, broken)
+            self._interlock.conservation(broken)
 
 
 def inspect(inspection: Inspection, stop: Callable[[], bool]) -> Balance:

@@ -132,6 +132,13 @@ class ScriptedEngine:
     def ready(self) -> bool:
         return True
 
+    @property
+    def trouble(self) -> str:
+        return ""
+
+    def refusal(self, now_ns: int, decide_by_ns: int) -> tuple[Fault, str] | None:
+        return None
+
     def filenos(self) -> Sequence[int]:
         return ()
 
@@ -179,14 +186,15 @@ class RecordingActuator:
         self._clock, self._connected = clock, connected
         self._miscount, self._deaf = miscount, deaf
         self.expected: list[int] = []
+        self.held = False
         self.commands: list[tuple[int, Decision]] = []
         self._counts: dict[Action, int] = {}
         self._acks: deque[Ack] = deque()
         self._fd = os.eventfd(0)
 
     @property
-    def connected(self) -> bool:
-        return self._connected
+    def controller(self) -> str:
+        return "scripted" if self._connected else ""
 
     @property
     def counts(self) -> dict[Action, int] | None:
@@ -195,9 +203,12 @@ class RecordingActuator:
     def fileno(self) -> int:
         return self._fd
 
-    def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> bool:
+    def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> str:
         self.expected.append(part)
-        return self._connected
+        return self.controller
+
+    def hold(self, on: bool) -> None:
+        self.held = on
 
     def command(self, decision: Decision, deadline: Deadline) -> int:
         now_ns = self._clock.now_ns()
@@ -209,7 +220,8 @@ class RecordingActuator:
             counts[decision.action] = counts.get(decision.action, 0) + 1
             told = dict(counts)
             told[decision.action] += self._miscount
-            self._acks.append(Ack(decision.part, "applied", decision.action, now_ns, told))
+            ack = Ack(decision.part, "applied", decision.action, now_ns, told, self.controller)
+            self._acks.append(ack)
         return len(self.commands)
 
     def poll(self, now_ns: int) -> Ack | None:

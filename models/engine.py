@@ -28,7 +28,7 @@ from models.service import ServiceTimes
 Event = Callable[[str, int, str], None]
 
 # A frame that waits is given to the standby when the one before it takes this many times longer
-# than the median flight, and at least so long: a slow answer is late for one part, not for the next.
+# than the median flight, and at least so long: a slow answer is late for one part, not the next.
 SLOW_TIMES, SLOW_NS = 4, 10 * NS_PER_MS
 LOOK_NS = 100 * NS_PER_MS  # an idle worker that died is noticed this often
 HEALTHY = 20  # answers after which a worker's start counts as a success
@@ -80,14 +80,18 @@ class WorkerEngine:
         self.trouble = ""  # why there is no worker; "" while one serves
 
     def start(self, timeout_s: float = 60.0) -> None:
-        """Block until the first worker is warm; EngineError with its own words if it is not."""
-        match self._keeper.first(timeout_s):
-            case Ready(worker):
-                self._workers.append(_Worker(worker))
-            case Lost(detail):
-                raise EngineError(detail)
+        """Block until every worker is warm; EngineError with its own words if one is not.
+
+        The standby too: started beside the first parts, it would take the processor from them.
+        """
         for _ in range(self._wanted - 1):
             self._keeper.spawn()
+        while len(self._workers) < self._wanted:
+            match self._keeper.next_start(timeout_s):
+                case Ready(worker):
+                    self._workers.append(_Worker(worker))
+                case Lost(detail):
+                    raise EngineError(detail)
 
     @property
     def ready(self) -> bool:

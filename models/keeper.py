@@ -93,14 +93,14 @@ class Keeper:
         """Ask for a killed or closed worker to be reaped; Reaped follows."""
         self._jobs.put(_Bury(worker, slot))
 
-    def first(self, timeout_s: float) -> Ready | Lost:
-        """Block for the first worker; only its first try counts."""
+    def next_start(self, timeout_s: float) -> Ready | Lost:
+        """Block until a worker is warm or could not be started; for the start of the station."""
         until_ns = self._clock.now_ns() + round(timeout_s * NS_PER_S)
-        while self._clock.now_ns() < until_ns:
-            self._clock.wait((self._news_fd,), until_ns)
+        while (now_ns := self._clock.now_ns()) < until_ns:
             for news in self.news():
                 if isinstance(news, Ready | Lost):
                     return news
+            self._clock.wait((self._news_fd,), min(until_ns, now_ns + NS_PER_S))
         return Lost(f"no engine worker was ready within {timeout_s:g} s")
 
     def news(self) -> Iterator[News]:

@@ -64,6 +64,7 @@ class EngineOptions(Section, frozen=True):
     provider: str = "cpu"
     threads: Annotated[int, Meta(ge=1, le=64)] = 2
     hang_ms: Positive = 150.0  # a worker silent for so long is killed and replaced
+    standby: bool = True  # a second warm worker takes over when the first fails
 
 
 class RegionRule(Section, frozen=True):
@@ -90,6 +91,28 @@ class PolicyOptions(Section, frozen=True):
                 raise ValueError(f"{key} = accept would fail open; allowed: reject | rework | hold")
 
 
+class PoseOptions(Section, frozen=True):
+    """Where a picture's pixels lie in the machine's frame, and which actions are sent a pose.
+
+    The pixel (0, 0) lies at (x_mm, y_mm, z_mm) of `frame`; the picture's x axis is turned by
+    rz_deg from the frame's; one pixel measures mm_per_px both ways.
+    """
+
+    frame: Annotated[str, Meta(min_length=1, max_length=200)]
+    mm_per_px: Positive
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    rz_deg: float = 0.0
+
+
+class Allowed(Section, frozen=True):
+    """A peer by its public key (40 characters, or a .pub file) and the role it may take."""
+
+    key: str
+    role: str = "disposition"
+
+
 class ControllerOptions(Section, frozen=True):
     """The command socket and what counts as a controller being there."""
 
@@ -98,6 +121,72 @@ class ControllerOptions(Section, frozen=True):
     beat_ms: Positive = 50.0
     lost_ms: Positive = 200.0  # no beat for so long: the controller is gone
     ack_ms: Positive = 200.0  # after act_by: a part without an ack is closed as unacked
+    resend_ms: Positive = 15.0  # an Expect or Command without its ack is sent again
+    confirm_ms: Positive = 2000.0  # where the controller confirms: after the ack, at the latest
+    at_ms: Annotated[float, Meta(ge=0, le=1e6)] = 0.0  # from the trigger to the place of action
+    at_counts: Annotated[int, Meta(ge=0)] = 0  # the same in counts of the controller's encoder
+    pose_for: tuple[Action, ...] = ()  # actions that are sent a pose; needs [pose]
+    key: str = ""  # the station's own .key file; needed where bind is not loopback or ipc
+    allow: tuple[Allowed, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.at_ms and self.at_counts:
+            raise ValueError("at_ms and at_counts are two answers to one question; give one")
+
+
+class PublishOptions(Section, frozen=True):
+    """Verdicts, events and statistics for anyone who listens; "" publishes nothing."""
+
+    bind: str = ""
+    allow: tuple[str, ...] = ()  # public keys beside those of the controllers
+
+
+Effect = Literal["warn", "hold_line", "error"]
+
+
+class Limit(Section, frozen=True):
+    """How many make a person look, and what happens then."""
+
+    limit: Count
+    effect: Effect = "warn"
+
+
+class RateLimit(Section, frozen=True):
+    """A share of the last `parts` parts, judged once so many have come."""
+
+    limit: Annotated[float, Meta(gt=0, le=1)]
+    parts: Annotated[int, Meta(ge=10, le=100_000)] = 100
+    effect: Effect = "warn"
+
+
+class LimitOptions(Section, frozen=True):
+    """When the station warns, stops the line, or goes to Error until an operator resets it."""
+
+    consecutive_faults: Limit = Limit(limit=3)
+    consecutive_rejects: Limit = Limit(limit=10)
+    reject_rate: RateLimit = RateLimit(limit=0.5)
+    missed_acks: Limit = Limit(limit=3, effect="hold_line")  # in a row
+    unconfirmed_rejects: Limit = Limit(limit=1, effect="hold_line")  # since the last reset
+    conservation_errors: Limit = Limit(limit=1, effect="error")  # since the last reset
+
+    @classmethod
+    def warnings(cls) -> LimitOptions:
+        """The same limits, none of which stops anything."""
+        rules = cls()
+        named = {name: getattr(rules, name) for name in rules.__struct_fields__}
+        return cls(**{n: msgspec.structs.replace(r, effect="warn") for n, r in named.items()})
+
+
+class RealtimeOptions(Section, frozen=True):
+    """What the loop's thread asks of the machine; what it is not given is reported."""
+
+    # SCHED_FIFO priority of the loop's thread; 0: the usual scheduler. No cure for a thread that
+    # holds Python's interpreter lock: it runs on at its own priority.
+    fifo: Annotated[int, Meta(ge=0, le=90)] = 0
+    cpus: Annotated[tuple[int, ...], Meta(min_length=1)] | Literal["auto", "any"] = "auto"
+    worker_cpus: tuple[int, ...] = ()  # of the judging thread; empty: those the loop leaves
+    lock_memory: bool = False  # all of the station's pages in memory: 460 MB instead of 60
+    collect: bool = False  # leave Python's garbage collector on while parts come
 
 
 class Station(Section, frozen=True):
@@ -105,16 +194,23 @@ class Station(Section, frozen=True):
 
     camera: CameraOptions
     engine: EngineOptions
-    name: str = "station"
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,60}$")] = "station"
     budget_ms: Positive = 50.0  # trigger to the last instant the controller may hear ACCEPT
     margin_ms: Positive = 5.0  # kept back for the wire: the station decides this much earlier
     slots: Annotated[int, Meta(ge=4, le=256)] = 8
     policy: PolicyOptions = PolicyOptions()
     controller: ControllerOptions = ControllerOptions()
+    publish: PublishOptions = PublishOptions()
+    limits: LimitOptions = LimitOptions()
+    realtime: RealtimeOptions = RealtimeOptions()
+    pose: PoseOptions | None = None
 
     def __post_init__(self) -> None:
         if self.margin_ms >= self.budget_ms:
             raise ValueError(f"margin_ms {self.margin_ms} must be below budget_ms {self.budget_ms}")
+        if self.controller.pose_for and self.pose is None:
+            keys = "frame, mm_per_px, x_mm, y_mm, z_mm"
+            raise ValueError(f"controller.pose_for needs the table [pose]: {keys}")
 
     def deadline(self, trigger_ns: int) -> Deadline:
         """A part's instants from its trigger."""

@@ -9,11 +9,13 @@ from edge.core.types import (
     Ack,
     Action,
     Answer,
+    Cause,
     Deadline,
     Decision,
     Fault,
     Frame,
     NoFrame,
+    Outcome,
     PartRecord,
     Prediction,
     Trigger,
@@ -74,6 +76,13 @@ class Engine(Protocol):
     def ready(self) -> bool:
         """True while a warm worker is there."""
 
+    @property
+    def trouble(self) -> str:
+        """Why no worker is warm; "" while one is."""
+
+    def refusal(self, now_ns: int, decide_by_ns: int) -> tuple[Fault, str] | None:
+        """Why a frame that came now would not be answered in time; None to admit it."""
+
     def filenos(self) -> Sequence[int]:
         """Readable when `poll` may have an answer or a change of workers."""
 
@@ -100,35 +109,64 @@ class Policy(Protocol):
     def default(self) -> Action:
         """The action of a part without an on-time verdict; never ACCEPT."""
 
-    def decide(self, part: int, outcome: Prediction | Fault) -> Decision:
-        """The decision of one part. A Fault never becomes ACCEPT."""
+    def decide(
+        self, part: int, outcome: Prediction | Fault, cause: Cause | None = None
+    ) -> Decision:
+        """The decision of one part. A Fault never becomes ACCEPT; cause names another than its
+        own, such as the operator."""
+
+
+class Interlock(Protocol):
+    """What the station as a whole may do; told of everything that went wrong."""
+
+    @property
+    def hold_line(self) -> bool:
+        """Whether the machine should feed no further part."""
+
+    def bar(self) -> Cause | None:
+        """Called once a trigger: why this part is not inspected; None if it is."""
+
+    def part(self, record: PartRecord) -> None:
+        """One finished part."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """What became of a part after its ack."""
+
+    def conservation(self, rule: str) -> None:
+        """The counts disagree."""
+
+    def engine(self, trouble: str) -> None:
+        """Why there is no engine; "" when there is one."""
 
 
 class Actuator(Protocol):
     """Carries expectations and commands to the controllers and brings back their acks."""
 
     @property
-    def connected(self) -> bool:
-        """True while a controller with the role `disposition` is heard."""
-
-    def fileno(self) -> int:
-        """Readable when `poll` may have an ack."""
-
-    def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> bool:
-        """Arm the default at the controller; False when none could be told."""
+    def controller(self) -> str:
+        """The boot id of the controller with the role `disposition`; "" while none is heard."""
 
     @property
     def counts(self) -> dict[Action, int] | None:
-        """The disposition controller's cumulative actions, as last heard; None without one."""
+        """That controller's cumulative actions, as last heard; None without one."""
+
+    def fileno(self) -> int:
+        """Readable when `poll` may have something."""
+
+    def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> str:
+        """Arm the default at the controller; its boot id, "" when none could be told."""
 
     def command(self, decision: Decision, deadline: Deadline) -> int:
         """Send the part's one command; its sequence number, 0 when nobody was there to hear."""
 
-    def poll(self, now_ns: int) -> Ack | None:
-        """The next ack, or None."""
+    def hold(self, on: bool) -> None:
+        """Tell the controllers to feed no further part, or to go on."""
+
+    def poll(self, now_ns: int) -> Ack | Outcome | None:
+        """The next ack or outcome, or None."""
 
     def due_ns(self) -> int | None:
-        """When `poll` must be called to keep the beat."""
+        """When `poll` must be called to keep the beat, or to send again."""
 
     def close(self) -> None:
         """Say Bye and close the socket."""

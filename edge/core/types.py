@@ -7,9 +7,10 @@ nanoseconds on the station's clock (edge/core/clock.py) and end in `_ns`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 
 class Verdict(StrEnum):
@@ -43,6 +44,21 @@ class Fault(StrEnum):
     BAD_OUTPUT = "bad_output"
     STALL = "stall"
     NO_CONTROLLER = "no_controller"
+
+
+class State(StrEnum):
+    """What the station as a whole is doing, in the names of OPC 40100-1.
+
+    The last four are the substates of Operational.
+    """
+
+    PREOPERATIONAL = "preoperational"
+    HALTED = "halted"
+    ERROR = "error"
+    INITIALIZED = "initialized"
+    READY = "ready"
+    SINGLE_EXECUTION = "single_execution"
+    CONTINUOUS_EXECUTION = "continuous_execution"
 
 
 class Cause(StrEnum):
@@ -157,6 +173,18 @@ class Answer(Record, frozen=True):
     detail: str = ""
 
 
+class Pose(Record, frozen=True):
+    """A pose in a named frame: millimetres, and degrees about x, y, z."""
+
+    frame: Annotated[str, Meta(max_length=200)]
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    rx_deg: float
+    ry_deg: float
+    rz_deg: float
+
+
 class Decision(Record, frozen=True):
     """What stands for a part at its deadline. verdict is None exactly where fault is set."""
 
@@ -168,13 +196,14 @@ class Decision(Record, frozen=True):
     score: float | None = None
     regions: tuple[Region, ...] = ()
     detail: str = ""
+    pose: Pose | None = None
 
 
 class Ack(Record, frozen=True):
     """The controller's word on one part: what it did, when it heard, how many it has done.
 
     received_ns is on the station's clock. counts are the controller's cumulative actions
-    in this session, this one included.
+    in this session, this one included; controller is its boot id, new with every restart.
     """
 
     part: int
@@ -182,6 +211,19 @@ class Ack(Record, frozen=True):
     action: Action
     received_ns: int
     counts: dict[Action, int]
+    controller: str = ""
+
+
+class Outcome(Record, frozen=True):
+    """What the controller says of a part after its ack: its movement ended, or it was seen.
+
+    ok is False where the movement failed, or the part left another way than it was sent.
+    """
+
+    part: int
+    kind: Literal["done", "confirm"]
+    ok: bool
+    left_as: Action | None = None
 
 
 class PartRecord(Record, frozen=True):

@@ -154,7 +154,7 @@ def test_real_time_holds_the_deadline_and_the_accounts(footage, tiny_package):
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_is_killed_or_hangs_costs_defaults_and_no_more(
+def test_a_worker_that_is_killed_or_hangs_costs_the_part_in_flight_and_no_more(
     footage, tiny_package, tmp_path, blow
 ):
     def strike(run):
@@ -163,9 +163,9 @@ def test_a_worker_that_is_killed_or_hangs_costs_defaults_and_no_more(
     run = Run(footage(["good"] * 60), tiny_package, tmp_path, at=10, deed=strike)
     run.assert_sound(60)
     assert run.balance.errors == 0
-    faults = {d.fault for d in run.decisions if d.fault}
-    assert faults
+    faults = [d.fault for d in run.decisions if d.fault]
     assert Fault.BAD_OUTPUT not in faults
+    assert len(faults) <= 5  # one; the rest is for a machine that stands still for a while
     assert run.rig.engine.replaced >= 1
     assert Action.ACCEPT in [d.action for d in run.decisions[30:]]
 

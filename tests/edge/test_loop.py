@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from control.interlock import Interlock
 from control.policy import ThresholdPolicy
-from edge.core.config import PolicyOptions
+from edge.core.config import Limit, LimitOptions, PolicyOptions
 from edge.core.pool import FramePool
 from edge.core.types import Action, Answer, Cause, Deadline, Fault, Prediction, Verdict, ViewSpec
 from edge.loop import STALL_NS, Inspection, inspect
@@ -26,6 +27,13 @@ VIEWS = (
 )
 
 
+WARN = LimitOptions(
+    missed_acks=Limit(limit=3),
+    unconfirmed_rejects=Limit(limit=1),
+    conservation_errors=Limit(limit=1),
+)
+
+
 def deadline(trigger_ns: int) -> Deadline:
     return Deadline(trigger_ns, trigger_ns + 45 * MS, trigger_ns + 50 * MS)
 
@@ -34,7 +42,15 @@ class Line:
     """One scripted station: its ports, and a run to the end."""
 
     def __init__(
-        self, arrivals, *, slots=8, actuator=None, miscount=0, broken=frozenset(), **engine
+        self,
+        arrivals,
+        *,
+        slots=8,
+        actuator=None,
+        miscount=0,
+        broken=frozenset(),
+        limits=WARN,
+        **engine,
     ):
         self.clock = ManualClock()
         self.pool = FramePool.create(VIEWS, slots)
@@ -42,11 +58,15 @@ class Line:
         self.engine = ScriptedEngine(self.pool, self.clock, **engine)
         self.actuator = actuator(self.clock) if actuator else RecordingActuator(self.clock)
         self.recorder = ListRecorder()
+        self.interlock = Interlock(limits, self.recorder.event)
+        for step in ("initialize", "prepare", "start"):
+            self.interlock.step(step)
         self.inspection = Inspection(
             camera=self.camera,
             engine=self.engine,
             policy=ThresholdPolicy(0.5, 0.5, PolicyOptions()),
             actuator=self.actuator,
+            interlock=self.interlock,
             recorder=self.recorder,
             pool=self.pool,
             clock=self.clock,
@@ -209,6 +229,44 @@ def test_a_station_that_loses_a_decision_is_a_conservation_error():
     broken.run()
     assert broken.balance.errors > 0
     broken.close()
+
+
+def test_a_held_line_gives_every_part_its_default_at_once_and_says_so_to_the_machine(line):
+    held = Line(spaced(4))
+    held.interlock.hold("anna", "jam")
+    held.run()
+    assert [d.fault for _, d in held.actuator.commands] == [Fault.NOT_ADMITTED] * 4
+    assert {d.cause for _, d in held.actuator.commands} == {Cause.OPERATOR}
+    assert [at for at, _ in held.actuator.commands] == [at for at, _ in spaced(4)]
+    assert held.actuator.held
+    assert held.pool.free == 8
+    assert held.balance.errors == 0
+    held.close()
+
+
+def test_a_limit_stops_the_inspection_of_the_parts_after_it_and_never_of_one_under_way(line):
+    limits = LimitOptions(consecutive_faults=Limit(limit=2, effect="error"))
+    run = line(spaced(5), limits=limits, behaviour=lambda part: "die" if part < 3 else "answer")
+    assert [r.decision.fault for r in run.recorder.parts] == [
+        *(Fault.ENGINE_DOWN, Fault.ENGINE_DOWN),
+        *(Fault.NOT_ADMITTED, Fault.NOT_ADMITTED, Fault.NOT_ADMITTED),
+    ]
+    assert run.interlock.state == "error"
+    assert run.balance.decided == 5
+
+
+def test_a_part_that_cannot_be_answered_in_time_gets_its_default_at_once():
+    class Slow(ScriptedEngine):
+        def refusal(self, now_ns, decide_by_ns):
+            return (Fault.NOT_ADMITTED, "scripted") if now_ns > 100 * MS else None
+
+    busy = Line(spaced(2))
+    busy.inspection._engine = Slow(busy.pool, busy.clock)
+    busy.run()
+    assert [r.decision.fault for r in busy.recorder.parts] == [None, Fault.NOT_ADMITTED]
+    assert busy.actuator.commands[1][0] == 120 * MS
+    assert busy.pool.free == 8
+    busy.close()
 
 
 BEHAVIOURS = st.sampled_from(["answer", "hang", "die"])
