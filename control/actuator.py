@@ -77,6 +77,7 @@ class RouterActuator:
         self._unacked = Unacked(round(options.resend_ms * NS_PER_MS))
         self._unconfirmed = Unconfirmed(round(options.confirm_ms * NS_PER_MS))
         self._outcomes: deque[Outcome] = deque()
+        self._refusals: deque[tuple[str, str]] = deque(maxlen=64)  # those told of
         self._backlog = self._hold = False
         self._seq = 0
         self._ticked_ns = -1
@@ -92,6 +93,7 @@ class RouterActuator:
         socket.linger = 0
         socket.maxmsgsize = MAX_BYTES
         socket.router_mandatory = 1
+        socket.handshake_ivl = 5000  # a silent connection is not kept for libzmq's 30 s
         if self._gate:
             self._gate.secure(socket)
         try:
@@ -139,10 +141,13 @@ class RouterActuator:
         return due
 
     def wait_for_controller(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Block until a disposition controller is welcomed; WireError after `wait_s`."""
+        """Block until a disposition controller is welcomed; WireError after `wait_s`.
+
+        And until it can tell our time: before that it could prove no ACCEPT fresh.
+        """
         clock = SystemClock()  # in lock-step too: a person is waiting
         until_ns = clock.now_ns() + round(self._options.wait_s * NS_PER_S)
-        while not self.controller and not stop():
+        while not self._is_acquainted() and not stop():
             now_ns = clock.now_ns()
             if now_ns >= until_ns:
                 bind, wait = self._options.bind, self._options.wait_s
@@ -152,6 +157,10 @@ class RouterActuator:
                 )
             clock.wait((self.fileno(),), min(until_ns, now_ns + 20 * NS_PER_MS))
             self.poll(self._clock.now_ns())
+
+    def _is_acquainted(self) -> bool:
+        peer = self._peers.disposition
+        return peer is not None and not peer.lost and (peer.acquainted or self._ticking)
 
     def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> str:
         """Arm the default; the controller's boot id, "" when it could not be told."""
@@ -225,9 +234,9 @@ class RouterActuator:
         for peer in self._peers.all():
             bye = Bye(session=self.session, seq=self._number(), stamp_ns=self._clock.now_ns())
             self._tell(peer.identity, encode(bye))
-        self._socket.close(linger=200)
         if self._gate:
             self._gate.close()
+        self._socket.close(linger=200)
         self._context.term()
         if self._options.bind.startswith("ipc://"):
             Path(self._options.bind.removeprefix("ipc://")).unlink(missing_ok=True)
@@ -292,14 +301,7 @@ class RouterActuator:
         peer.heard(message, now_ns)
         match message:
             case Beat():
-                peer.counts = message.counts
-                if message.echo_stamp_ns:
-                    peer.offset.sample(
-                        sent_ns=message.echo_stamp_ns,
-                        heard_ns=message.echo_received_ns,
-                        answered_ns=message.stamp_ns,
-                        received_ns=now_ns,
-                    )
+                self._take_beat(peer, message, now_ns)
             case WireAck():
                 return self._acked(peer, message, now_ns)
             case Done() | Confirm():
@@ -318,13 +320,29 @@ class RouterActuator:
                 pass
         return None
 
+    def _take_beat(self, peer: Peer, beat: Beat, now_ns: int) -> None:
+        peer.counts = beat.counts
+        if not beat.echo_stamp_ns:
+            return
+        peer.offset.sample(
+            sent_ns=beat.echo_stamp_ns,
+            heard_ns=beat.echo_received_ns,
+            answered_ns=beat.stamp_ns,
+            received_ns=now_ns,
+        )
+        if not peer.acquainted:
+            peer.acquainted = True
+            self._send_beat(peer)  # with the echo by which it learns our time, at once
+
     def _greet(self, identity: bytes, key: str, hello: Hello, now_ns: int) -> None:
         """Welcome a controller, or refuse it with a Bye that says why."""
         refusal = self._peers.refusal(identity, hello)
         if self._gate and not self._gate.role_allowed(key, hello.role):
             refusal = f"this key may not take the role {hello.role}"
         if refusal:
-            self._event("controller_refused", 0, refusal)
+            if (hello.boot, refusal) not in self._refusals:  # it asks again ten times a second
+                self._refusals.append((hello.boot, refusal))
+                self._event("controller_refused", 0, refusal)
             bye = Bye(session=0, seq=self._number(), stamp_ns=now_ns, reason=refusal)
             self._tell(identity, encode(bye))
             return
@@ -346,6 +364,10 @@ class RouterActuator:
             echo_received_ns=now_ns,
         )
         self._tell(identity, encode(welcome))
+        if not self._ticking:
+            # Our first word may have waited long for the Hello to be read, which makes a poor
+            # comparison of clocks: the first part's ACCEPT could not be proven by it.
+            self._send_beat(peer)
 
     def _acked(self, peer: Peer, ack: WireAck, now_ns: int) -> Ack | None:
         """The ack for the loop; None for one that came before, or is no disposition's."""

@@ -25,6 +25,7 @@ class Peer(msgspec.Struct):
     last_received_ns: int = 0
     counts: dict[Action, int] = {}
     lost: bool = False
+    acquainted: bool = False  # beats went both ways, so that either can tell the other's time
 
     def heard(self, message: Message, now_ns: int) -> None:
         """Anything it says ends its silence, and is echoed in the next beat."""

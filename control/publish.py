@@ -37,6 +37,7 @@ class Publisher:
         self._socket = self._context.socket(zmq.PUB)
         self._socket.linger = 0
         self._socket.maxmsgsize = LISTENER_BYTES
+        self._socket.handshake_ivl = 5000
         if self._gate:
             self._gate.secure(self._socket)
         self._seq = 0
@@ -60,9 +61,9 @@ class Publisher:
             self._gate.poll()
 
     def close(self) -> None:
-        self._socket.close(linger=200)
         if self._gate:
             self._gate.close()
+        self._socket.close(linger=200)
         self._context.term()
         if self._bind.startswith("ipc://"):
             Path(self._bind.removeprefix("ipc://")).unlink(missing_ok=True)

@@ -52,6 +52,7 @@ from sensors.synthetic_camera import SyntheticRows
 
 Pace = Literal["max", "recorded"]
 CameraFor = Callable[[FramePool], Camera]
+WORKER = ("models.worker",)
 
 
 class Rig(NamedTuple):
@@ -103,7 +104,7 @@ def rigged(
     before_waiting: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
     on_turn: Callable[[int], None] = lambda now_ns: None,
-    worker: str = "models.worker",
+    worker: tuple[str, ...] = WORKER,
     keys: Path = Path(),
 ) -> Iterator[Rig]:
     """Bind, start and warm everything; triggers flow only once a controller is there.
@@ -183,7 +184,7 @@ def _placement(station: Station, model: Package) -> Placement | None:
 
 
 def _worker_command(
-    model: Package, station: Station, pool: FramePool, worker: str
+    model: Package, station: Station, pool: FramePool, worker: tuple[str, ...]
 ) -> Callable[[int], list[str]]:
     def command(socket_fd: int) -> list[str]:
         plan = WorkerPlan(
@@ -197,7 +198,7 @@ def _worker_command(
             parent_pid=os.getpid(),
             cpus=realtime.worker_cpus(station.realtime),
         )
-        return python_module(worker, msgspec.json.encode(plan).decode())
+        return python_module(*worker, msgspec.json.encode(plan).decode())
 
     return command
 
@@ -210,16 +211,24 @@ def run_fed(station: Station, feed_fd: int, keys: Path) -> Balance:
     return balance
 
 
-def run(station: Station, recorder: Recorder, keys: Path) -> Balance:
+def run(
+    station: Station,
+    recorder: Recorder,
+    keys: Path,
+    *,
+    camera_for: CameraFor | None = None,
+    worker: tuple[str, ...] = WORKER,
+) -> Balance:
     """Run a station in real time until its source is exhausted or SIGTERM or SIGINT comes.
 
     On a signal no further trigger is taken, the open parts are finished, and Bye is said.
+    camera_for: in place of the station file's source.
     """
     realtime.check(station.realtime)
     model = package.find(station.engine.model)
     clock = SystemClock()
     fanout = Fanout(recorder)
-    camera_for = live_source(station, model.manifest.views, clock, fanout)
+    camera_for = camera_for or live_source(station, model.manifest.views, clock, fanout)
     with ExitStack() as stack:
         service = stack.enter_context(serving(station, fanout, keys))
         rig = stack.enter_context(
@@ -231,6 +240,7 @@ def run(station: Station, recorder: Recorder, keys: Path) -> Balance:
                 camera_for,
                 stop=service.stopping,
                 on_turn=service.turn,
+                worker=worker,
                 keys=keys,
             )
         )
@@ -261,7 +271,7 @@ def live_source(
 
 def scheduled(rows: Rows, clock: Clock, *, lockstep: bool = False) -> CameraFor:
     """What opens a series of known parts on a pool."""
-    return lambda pool: ScheduledCamera(rows, pool, clock, lockstep=lockstep)
+    return lambda pool: ScheduledCamera(rows, pool, clock, at_most=1 if lockstep else None)
 
 
 def replay(

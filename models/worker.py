@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -144,8 +145,22 @@ def _fault(fault: Fault, detail: object, slot: int, generation: int, part: int) 
     return Head(ANSWER, slot, generation, part, number, detail=words(detail))
 
 
-def main(argument: str) -> None:
-    """Serve requests until the station closes the socket."""
+def serve(worker: Worker, link: socket.socket) -> None:
+    """Answer requests until the station closes the socket."""
+    request, result = bytearray(REQUEST.size), worker.result
+    while link.recv_into(request) == REQUEST.size:
+        lease = REQUEST.unpack(request)
+        try:
+            head = worker.judge(*lease)
+        except Exception as error:  # process boundary: one part's trouble is that part's fault
+            head = _fault(Fault.BAD_OUTPUT, error, *lease)
+        result.write(head)
+        result.sent(now_ns())
+        link.send(result.data)
+
+
+def main(argument: str, serve: Callable[[Worker, socket.socket], None] = serve) -> None:
+    """Be the engine worker of a plan: start, say whether it worked, and serve."""
     plan = msgspec.json.decode(argument, type=WorkerPlan)
     die_with_parent(plan.parent_pid)
     use_one_thread()
@@ -163,17 +178,8 @@ def main(argument: str) -> None:
     link.send(first.data)
     gc.collect()
     gc.freeze()
-    gc.disable()  # a collection would be one part's late answer; the loop below makes no cycles
-    request, result = bytearray(REQUEST.size), worker.result
-    while link.recv_into(request) == REQUEST.size:
-        lease = REQUEST.unpack(request)
-        try:
-            head = worker.judge(*lease)
-        except Exception as error:  # process boundary: one part's trouble is that part's fault
-            head = _fault(Fault.BAD_OUTPUT, error, *lease)
-        result.write(head)
-        result.sent(now_ns())
-        link.send(result.data)
+    gc.disable()  # a collection would be one part's late answer; serving makes no cycles
+    serve(worker, link)
 
 
 if __name__ == "__main__":

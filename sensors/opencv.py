@@ -13,7 +13,6 @@ from functools import partial
 from typing import assert_never
 
 import cv2
-import numpy as np
 
 from edge.core.errors import CameraError
 from edge.core.pool import FramePool, View
@@ -22,12 +21,12 @@ from edge.core.types import Fault, Frame, NoFrame, Trigger, ViewSpec
 from sensors.fit import Array, Scratch, UnfitError, fit_into
 from sensors.grabber import Failed, Filled, Grabber, Note, UnreadError
 from sensors.readers import open_video, quiet_opencv
+from sensors.repeats import Repeats
 
 NS_PER_S = 1_000_000_000
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 2000  # FFmpeg's own limit of 30 s would hide a dead stream
 FIRST_PAUSE_NS, LONGEST_PAUSE_NS = NS_PER_S // 10, 5 * NS_PER_S
-_SAMPLE_STEP = 7  # every 7th row and column: 12 000 bytes of a 1024 x 576 frame
 
 Tell = Callable[[str, int, str], None]  # Recorder.event: kind, part, detail
 
@@ -184,10 +183,8 @@ class _Retriever:
     """Takes grabbed frames out of a capture and refuses those that repeat themselves."""
 
     def __init__(self, view: ViewSpec, stale_after: int) -> None:
-        self._view, self._stale_after = view, stale_after
+        self._view, self._repeats = view, Repeats(stale_after)
         self._frame: Array | None = None
-        self._sample: Array = np.empty(0, np.uint8)
-        self._repeats = 0
         self._scratch: Scratch = {}
 
     def fill(self, capture: cv2.VideoCapture, arrays: Mapping[str, View]) -> None:
@@ -196,26 +193,11 @@ class _Retriever:
             self._frame = None
             raise UnreadError(Fault.BAD_FRAME, "the grabbed frame cannot be decoded")
         self._frame = frame
-        self._refuse_repeats(frame)
+        self._repeats.refuse(frame)
         try:
             fit_into(frame, self._view, arrays[self._view.name], scratch=self._scratch)
         except UnfitError as why:
             raise UnreadError(Fault.BAD_FRAME, str(why)) from None
-
-    def _refuse_repeats(self, frame: Array) -> None:
-        """A sensor's noise never repeats: the same bytes again are an old frame."""
-        if not self._stale_after:
-            return
-        seen = frame[::_SAMPLE_STEP, ::_SAMPLE_STEP]
-        if seen.shape == self._sample.shape and np.array_equal(seen, self._sample):
-            self._repeats += 1
-        else:
-            self._repeats = 0
-            self._sample = seen.copy()
-        if self._repeats >= self._stale_after:
-            raise UnreadError(
-                Fault.STALE_FRAME, f"the same picture {self._repeats + 1} times in a row"
-            )
 
 
 def _open(source: int | str) -> cv2.VideoCapture:

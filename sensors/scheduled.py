@@ -49,9 +49,9 @@ class Rows(Protocol):
 class ScheduledCamera:
     """A `Camera` over rows; part n is row n - 1.
 
-    The schedule starts at `start`, or at the first poll. lockstep: the next part is held
-    back while one is open; if that makes it late, it arrives when it is let go, so that no
-    part pays for the one before it.
+    The schedule starts at `start`, or at the first poll. at_most: the next part is held back
+    while so many are open (1 is lock-step); if that makes it late, it arrives when it is let
+    go, so that no part pays for the one before it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ScheduledCamera:
         pool: FramePool,
         clock: Clock,
         *,
-        lockstep: bool = False,
+        at_most: int | None = None,
         ahead: int = 3,
         spare: int | None = None,
     ) -> None:
@@ -70,7 +70,7 @@ class ScheduledCamera:
         """
         if ahead < 0:
             raise ValueError(f"ahead {ahead}: 0 or more")
-        self._rows, self._pool, self._lockstep, self._ahead = rows, pool, lockstep, ahead
+        self._rows, self._pool, self._at_most, self._ahead = rows, pool, at_most, ahead
         self._spare = max(1, pool.slots // 4) if spare is None else spare
         self._start_ns: int | None = None
         self._triggers = 0  # written by the loop, read by the thread
@@ -139,7 +139,7 @@ class ScheduledCamera:
         self._start_ns = now_ns
 
     def due_ns(self, open_parts: int) -> int | None:
-        if self.exhausted or (self._lockstep and open_parts):
+        if self.exhausted or self._holds_back(open_parts):
             return None
         if self._start_ns is None or (self._moved and not open_parts):
             return 0  # at once: to start the schedule, or to decode in the pause after a part
@@ -159,12 +159,15 @@ class ScheduledCamera:
 
         A decode beside an open part takes a core from its inference, and holds up the hops to
         the controller: the next part is decoded in the pause between two, unless nothing is
-        left decoded. In lock-step there is no pause, and no hurry.
+        left decoded. Where parts are held back there is no pause, and no hurry.
         """
         if self._starved and self._pool.free > self._spare:
             return True
-        behind = self._lockstep or not open_parts or self._grabber.head() is None
+        behind = self._at_most is not None or not open_parts or self._grabber.head() is None
         return self._moved and behind
+
+    def _holds_back(self, open_parts: int) -> bool:
+        return self._at_most is not None and open_parts >= self._at_most
 
     def _trigger(self, now_ns: int, open_parts: int) -> Trigger | None:
         assert self._start_ns is not None
@@ -173,7 +176,7 @@ class ScheduledCamera:
         arrival_ns = self._start_ns + self._rows.arrival_ns(self._triggers)
         if now_ns < arrival_ns:
             return None
-        if self._lockstep and open_parts:
+        if self._holds_back(open_parts):
             self._held_back = True
             return None
         trigger_ns = now_ns if self._held_back else arrival_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -55,7 +56,8 @@ class Door:
         knocker.linger, knocker.reconnect_ivl = 0, 10_000  # each knocks once
         set_up(knocker)
         knocker.connect(self.address)
-        knocker.send(b"let me in")
+        with contextlib.suppress(zmq.Again):  # refused already: it has nobody to send to
+            knocker.send(b"let me in", zmq.NOBLOCK)
         return knocker
 
     def heard(self, ms: int = 3000) -> list[zmq.Frame]:
@@ -143,8 +145,6 @@ def test_the_others_are_refused_and_counted_once_as_one_kind(door, set_up, kind,
 
 
 def test_a_peer_that_says_nothing_is_refused_in_the_end(door):
-    door.gate.close()
-    door.gate = Gate(door.context, "edge", SERVER, ALLOWED, door._event, lambda: door.now_ns)
     router = door.context.socket(zmq.ROUTER)
     door.gate.secure(router)
     router.handshake_ivl = 50

@@ -124,7 +124,7 @@ def test_a_trigger_does_not_wait_for_a_slow_decode(
 def test_lockstep_holds_the_next_part_back(
     pool: FramePool, next_event: Take, released: Release
 ) -> None:
-    camera = ScheduledCamera(ScriptedRows(3), pool, ManualClock(), lockstep=True)
+    camera = ScheduledCamera(ScriptedRows(3), pool, ManualClock(), at_most=1)
     assert isinstance(camera.poll(0, 0), Trigger)
     released(pool, next_event(camera, 0, open_parts=1))
     late_ns = SPACING_NS + 9

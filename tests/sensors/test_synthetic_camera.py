@@ -105,7 +105,7 @@ def test_a_written_folder_replays_as_the_generator(
     assert [footage.label(part) for part in range(1, 9)] == [
         GENERATOR.label(part) for part in range(1, 9)
     ]
-    camera = ScheduledCamera(footage, pool, ManualClock(), lockstep=True)
+    camera = ScheduledCamera(footage, pool, ManualClock(), at_most=1)
     for part in range(1, 9):
         now_ns = (part - 1) * SPACING_NS
         assert next_event(camera, now_ns) == Trigger(part, part, now_ns)
@@ -141,7 +141,7 @@ def test_a_file_broken_in_the_middle_of_the_footage(
     assert gone is not None
     torn.write_bytes(torn.read_bytes()[:-100])
     gone.unlink()
-    camera = ScheduledCamera(footage, pool, ManualClock(), lockstep=True)
+    camera = ScheduledCamera(footage, pool, ManualClock(), at_most=1)
     outcomes = []
     for part in range(1, 7):
         now_ns = (part - 1) * SPACING_NS
