@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zmq
 
-from control.gate import Gate, is_local
+from control.gate import Gate, is_local, secure_client
 from control.keys import Key, load_public, load_secret
 from edge.core.clock import now_ns
 from edge.core.config import ControllerOptions, PublishOptions
@@ -57,6 +57,16 @@ def publish_gate(
     for key in options.allow:
         allowed.setdefault(load_public(key, folder), frozenset({LISTENER}))
     return _gate("edge.publish", load_secret(folder / controller.key), allowed, event)
+
+
+def client_of(key: Path | None, server_key: str) -> Callable[[zmq.Socket[bytes]], None] | None:
+    """What makes a controller's socket a client of a station with keys; None without keys."""
+    if key is None and not server_key:
+        return None
+    if key is None or not server_key:
+        raise ConfigError("--key and --server-key: one needs the other")
+    own, server = load_secret(key), load_public(server_key, Path())
+    return lambda socket: secure_client(socket, own, server)
 
 
 def _keyless(key: str, address: str) -> str:

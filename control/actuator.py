@@ -14,8 +14,8 @@ from pathlib import Path
 
 import zmq
 
-from control.arm_link import host_boot
 from control.gate import Gate, key_of
+from control.offset import host_boot
 from control.owed import Unacked, Unconfirmed
 from control.peers import Peer, Peers
 from control.wire import (
@@ -371,21 +371,22 @@ class RouterActuator:
 
     def _acked(self, peer: Peer, ack: WireAck, now_ns: int) -> Ack | None:
         """The ack for the loop; None for one that came before, or is no disposition's."""
-        if ack.counts:
-            peer.counts = ack.counts
         if peer is not self._peers.disposition:
             return None
         if ack.state == "armed":
             self._unacked.armed(ack.part)
             return None
         if not self._ticking and not self._unacked.settle(ack.part):
-            self.dropped["repeated_ack"] += 1  # the answer to something sent again
+            # The answer to something sent again; its counts may be as old as the part.
+            self.dropped["repeated_ack"] += 1
             return None
+        if sum(ack.counts.values()) >= sum(peer.counts.values()):
+            peer.counts = ack.counts  # else it was said before, and is heard only now
         if "confirm" in peer.hello.capabilities and ack.state != "refused":
             self._unconfirmed.await_one(ack.part, ack.action, now_ns)
         received_ns = peer.own_ns(ack.received_ns, now_ns)
         boot = peer.hello.boot
-        return Ack(ack.part, ack.state, ack.action, received_ns, ack.counts, boot)
+        return Ack(ack.part, ack.state, ack.action, received_ns, peer.counts, boot)
 
     def _finished(self, peer: Peer, message: Done | Confirm) -> None:
         if peer is not self._peers.disposition:

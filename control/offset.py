@@ -8,9 +8,21 @@ drift two uncompensated crystals may have against each other.
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 
 DRIFT = 200e-6  # 100 ppm a side
 KEPT = 16
+
+
+_HOST_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def host_boot() -> str:
+    """The kernel's boot id: processes that share it share CLOCK_BOOTTIME; "" if unknown."""
+    try:
+        return _HOST_BOOT.read_text().strip()
+    except OSError:
+        return ""
 
 
 class ClockOffset:

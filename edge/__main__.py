@@ -110,23 +110,69 @@ def run(
 @app.command()
 def arm(
     connect: Annotated[str, typer.Option(help="The station's address, tcp://HOST:PORT.")],
+    role: Annotated[str, typer.Option(help="disposition moves parts; others follow.")] = (
+        "disposition"
+    ),
     rest: Annotated[Rest, typer.Option(help="A part's way if nothing moves.")] = Rest.REJECT,
     part_sensor: Annotated[bool, typer.Option(help="A sensor sees parts go by.")] = False,
     line_stop: Annotated[bool, typer.Option(help="A lost beat stops the line.")] = False,
+    sensor: Annotated[
+        Path | None, typer.Option(help="A FIFO: one line a part at the part sensor.")
+    ] = None,
+    move_ms: Annotated[
+        float | None, typer.Option(min=0, max=60_000, help="Send Done so long after the action.")
+    ] = None,
+    confirm: Annotated[bool, typer.Option(help="Confirm each part as it leaves.")] = False,
+    state: Annotated[bool, typer.Option(help="Tell the pose of each movement.")] = False,
+    key: Annotated[Path | None, typer.Option(help="This arm's own .key file (CURVE).")] = None,
+    server_key: Annotated[
+        str, typer.Option(help="The station's public key, or its .pub file.")
+    ] = "",
     simulated: Annotated[bool, typer.Option(help="Follow the station's virtual clock.")] = False,
     log: Annotated[Path | None, typer.Option(help="Append one JSON line an action.")] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Be the reference controller: default until a provably fresh ACCEPT."""
+    from control.access import client_of
     from control.arm_link import identity, serve
     from edge.core.process import die_with_parent
 
     if parent is not None:
         die_with_parent(parent)
     hello = identity(
-        rest=rest.value, part_sensor=part_sensor, line_stop=line_stop, simulated=simulated
+        rest=rest.value,
+        part_sensor=part_sensor,
+        line_stop=line_stop,
+        simulated=simulated,
+        role=_role(role),
     )
-    serve(connect, hello, log, typer.echo)
+    serve(
+        connect,
+        hello,
+        log,
+        typer.echo,
+        sensor=sensor,
+        move_ms=move_ms,
+        confirm=confirm,
+        state=state,
+        secure=client_of(key, server_key),
+    )
+
+
+@app.command()
+def conformance(
+    bind: Annotated[str, typer.Option(help="Where the controller connects: tcp://HOST:PORT.")],
+    wait_s: Annotated[float, typer.Option(min=0.1, max=3600, help="For the controller.")] = 30.0,
+    json: JsonFile = None,
+) -> None:
+    """Hold a controller against docs/wire.md; exit code 1 a rule failed, 2 nobody came."""
+    from control.conformance.run import conformance as run_conformance
+
+    _check_json(json)
+    result = run_conformance(bind, wait_s=wait_s, say=typer.echo)
+    _write_json(json, result)
+    if not result.passed:
+        raise typer.Exit(1)
 
 
 class Verb(StrEnum):
@@ -154,6 +200,26 @@ def ctl(
     if not answer.pop("ok", False):
         raise EdgeError(f"{verb.value}: {answer.get('error', 'refused')}")
     typer.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
+
+
+@app.command()
+def chaos(
+    parts: Annotated[int, typer.Option(min=100, max=10_000_000, help="How many.")] = 20_000,
+    rate: Annotated[str, typer.Option(help="Parts per second, or max.")] = "max",
+    seed: Annotated[int, typer.Option(min=0, help="Of the faults and the parts.")] = 1,
+    json: JsonFile = None,
+    keep: Annotated[Path | None, typer.Option(help="Leave every log in this folder.")] = None,
+) -> None:
+    """Break everything around a real station and judge it; exit code 1 if a promise broke."""
+    from bench.chaos.drive import chaos as run_chaos
+    from bench.chaos.panel import summary
+
+    _check_json(json)
+    result = run_chaos(parts, _rate(rate), seed, typer.echo, keep)
+    typer.echo(summary(result))
+    _write_json(json, result)
+    if result.broken:
+        raise typer.Exit(1)
 
 
 @keys_app.command("make")
@@ -233,6 +299,27 @@ def build(
     from models.build.build import build as run_build
 
     typer.echo(run_build(recipe, data=data, resume=resume, report=typer.echo))
+
+
+def _rate(text: str) -> float:
+    """Parts a second; 0 for `max`."""
+    if text == "max":
+        return 0.0
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.1 <= rate <= 10_000:
+        raise EdgeError(f"--rate {text}: allowed: max | 0.1 to 10000 parts per second")
+    return rate
+
+
+def _role(text: str) -> str:
+    import re
+
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", text):
+        raise EdgeError(f"--role {text}: allowed: a-z, then up to 39 of a-z 0-9 _ -")
+    return text
 
 
 def _check_json(path: Path | None) -> None:

@@ -43,6 +43,7 @@ from edge.service import serving
 from models import package
 from models.engine import WorkerEngine
 from models.exchange import WorkerPlan
+from models.keeper import Command
 from models.package import Package
 from sensors.footage import Footage, open_footage
 from sensors.opencv import OpenCvCamera
@@ -185,8 +186,8 @@ def _placement(station: Station, model: Package) -> Placement | None:
 
 def _worker_command(
     model: Package, station: Station, pool: FramePool, worker: tuple[str, ...]
-) -> Callable[[int], list[str]]:
-    def command(socket_fd: int) -> list[str]:
+) -> Command:
+    def command(socket_fd: int, gently: bool) -> list[str]:
         plan = WorkerPlan(
             package=str(model.path),
             file_sha256=model.file_sha256,
@@ -198,7 +199,8 @@ def _worker_command(
             parent_pid=os.getpid(),
             cpus=realtime.worker_cpus(station.realtime),
         )
-        return python_module(*worker, msgspec.json.encode(plan).decode())
+        modules = ("models.gentle", *worker) if gently else worker
+        return python_module(*modules, msgspec.json.encode(plan).decode())
 
     return command
 

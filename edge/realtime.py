@@ -26,6 +26,7 @@ YOUNG, OLDER = 700, 10
 OVERDUE = 10_000  # so many young objects are collected even while a part waits: 0.2 ms
 _MCL_CURRENT, _MCL_FUTURE, _CAP_IPC_LOCK = 1, 2, 14
 
+
 class Effect(NamedTuple):
     """One thing asked of the machine, and what the machine made of it."""
 

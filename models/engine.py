@@ -22,7 +22,7 @@ from edge.core.pool import FramePool, Holder
 from edge.core.types import Answer, Fault, Frame, Prediction, Region, Stamps
 from models.decode import MAX_REGIONS
 from models.exchange import ANSWER, FAULTS, REQUEST, Result, said
-from models.keeper import Keeper, Lost, Ready, Reaped, WorkerProcess
+from models.keeper import Command, Keeper, Lost, Ready, Reaped, WorkerProcess
 from models.service import ServiceTimes
 
 Event = Callable[[str, int, str], None]
@@ -57,13 +57,12 @@ class WorkerEngine:
     def __init__(
         self,
         pool: FramePool,
-        command: Callable[[int], list[str]],
+        command: Command,
         *,
         hang_ns: int | None,
         event: Event,
         standby: bool = True,
     ) -> None:
-        """command: the worker's command line for a socket's descriptor."""
         self._pool, self._hang_ns, self._event = pool, hang_ns, event
         self._wanted = 2 if standby else 1
         self._queue: deque[Frame] = deque()
@@ -84,8 +83,8 @@ class WorkerEngine:
 
         The standby too: started beside the first parts, it would take the processor from them.
         """
-        for _ in range(self._wanted - 1):
-            self._keeper.spawn()
+        for _ in range(self._wanted):
+            self._keeper.spawn(gently=False)
         while len(self._workers) < self._wanted:
             match self._keeper.next_start(timeout_s):
                 case Ready(worker):
@@ -303,7 +302,7 @@ class WorkerEngine:
         worker.process.process.kill()
         worker.process.link.close()
         self._keeper.bury(worker.process, frame.slot if frame else None)
-        self._keeper.spawn(self.failures)
+        self._keeper.spawn(self.failures, gently=True)
 
 
 def _lease(frame: Frame) -> tuple[int, int, int]:

@@ -56,15 +56,20 @@ class _Bury(NamedTuple):
 
 class _Spawn(NamedTuple):
     failures: int
+    gently: bool
+
+
+# A worker's command line, for a socket's descriptor, and whether the line already runs beside it.
+Command = Callable[[int, bool], list[str]]
 
 
 News = Ready | Lost | Reaped
 
 
 class Keeper:
-    """Starts one worker at once and another for every `spawn`; retries with growing pauses."""
+    """Starts a worker for every `spawn`; retries with growing pauses."""
 
-    def __init__(self, command: Callable[[int], list[str]], pool_fd: int) -> None:
+    def __init__(self, command: Command, pool_fd: int) -> None:
         self._command, self._pool_fd = command, pool_fd
         self._jobs: queue.SimpleQueue[_Bury | _Spawn | None] = queue.SimpleQueue()
         self._news: deque[News] = deque()
@@ -73,21 +78,20 @@ class Keeper:
         self._woken, self._heard = 0, 0
         self._stopping = False
         self._corpses: list[_Bury] = []
-        self._tries: list[tuple[int, int]] = []  # (not before, failures) of workers to start
+        self._tries: list[tuple[int, _Spawn]] = []  # workers to start, and not before when
         self._clock = SystemClock()
         self._thread = threading.Thread(target=self._run, name="edge-keeper", daemon=True)
-        self.spawn()
         self._thread.start()
 
     def fileno(self) -> int:
         return self._news_fd
 
-    def spawn(self, failures: int = 0) -> None:
+    def spawn(self, failures: int = 0, *, gently: bool) -> None:
         """Ask for one more worker, after a pause that grows with the failures so far.
 
-        Ready follows when it is warm, Lost for each failed try.
+        Ready follows when it is warm, Lost for each failed try. gently: parts are coming.
         """
-        self._jobs.put(_Spawn(failures))
+        self._jobs.put(_Spawn(failures, gently))
 
     def bury(self, worker: WorkerProcess, slot: int | None) -> None:
         """Ask for a killed or closed worker to be reaped; Reaped follows."""
@@ -143,8 +147,8 @@ class Keeper:
             match job:
                 case _Bury() as corpse:
                     self._corpses.append(corpse)
-                case _Spawn(failures):
-                    self._try_later(failures)
+                case _Spawn() as spawn:
+                    self._try_later(spawn)
                 case None:
                     pass
             self._reap()
@@ -160,11 +164,11 @@ class Keeper:
             return None
         return max(0.0, (self._tries[0][0] - self._clock.now_ns()) / NS_PER_S)
 
-    def _try_later(self, failures: int) -> None:
-        doublings = failures - FREE_TRIES - 1
+    def _try_later(self, spawn: _Spawn) -> None:
+        doublings = spawn.failures - FREE_TRIES - 1
         pause_s = min(FIRST_PAUSE_S * 2.0 ** min(doublings, 20), LONGEST_PAUSE_S)
         pause_ns = round(pause_s * NS_PER_S) if doublings >= 0 else 0
-        self._tries.append((self._clock.now_ns() + pause_ns, failures))
+        self._tries.append((self._clock.now_ns() + pause_ns, spawn))
         self._tries.sort()
 
     def _reap(self) -> None:
@@ -177,9 +181,9 @@ class Keeper:
             self._corpses.remove(corpse)
             self._post(Reaped(corpse.slot))
 
-    def _start(self, failures: int) -> None:
+    def _start(self, spawn: _Spawn) -> None:
         try:
-            worker = self._launch()
+            worker = self._launch(spawn.gently)
         except (OSError, ValueError) as error:  # no memory, no processes, no such command
             detail = f"the engine worker cannot be started: {error}"
         else:
@@ -189,15 +193,15 @@ class Keeper:
                 return
             _end(worker)
         self._post(Lost(detail))
-        self._try_later(max(failures, FREE_TRIES) + 1)
+        self._try_later(_Spawn(max(spawn.failures, FREE_TRIES) + 1, gently=True))
 
-    def _launch(self) -> WorkerProcess:
+    def _launch(self, gently: bool) -> WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ExitStack() as failed, theirs:
             failed.callback(ours.close)
             fds = (theirs.fileno(), self._pool_fd)
             process = subprocess.Popen(
-                self._command(theirs.fileno()),
+                self._command(theirs.fileno(), gently),
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for the station, which finishes its parts first

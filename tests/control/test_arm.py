@@ -11,14 +11,16 @@ from control.wire import (
     Beat,
     Bye,
     Command,
+    Confirm,
+    Done,
     Expect,
     Hello,
-    Pose,
+    State,
     Tick,
     Unexpected,
     Welcome,
 )
-from edge.core.types import Action
+from edge.core.types import Action, Pose
 
 MS = 1_000_000
 SKEW = 3_600_000 * MS  # the arm's clock is an hour ahead of the station's
@@ -28,11 +30,12 @@ SESSION = 42
 class Bench:
     """An arm, the station's side of its conversation, and a network that takes `hop_ns`."""
 
-    def __init__(self, *, hop_ns=100_000, **identity):
+    def __init__(self, *, hop_ns=100_000, move_ns=0, sensor=False, **identity):
         self.log = []
         self.hop_ns = hop_ns
         self.now = 1_000 * MS  # the station's clock
-        self.arm = ReferenceArm(Hello(protocol=1, boot="a", **identity), self.log.append)
+        hello = Hello(protocol=1, boot="a", **identity)
+        self.arm = ReferenceArm(hello, self.log.append, move_ns=move_ns, sensor=sensor)
 
     @property
     def arm_now(self):
@@ -71,6 +74,12 @@ class Bench:
     def advance(self, ms):
         self.now += ms * MS
         return self.arm.advance(self.arm_now)
+
+    def sense(self):
+        return self.arm.sense(self.arm_now)
+
+    def events(self, *names):
+        return [(e["event"], e.get("part")) for e in self.log if e["event"] in names]
 
     @property
     def applied(self):
@@ -276,6 +285,197 @@ def test_a_flood_of_expects_stays_bounded(bench):
     assert {cause for _, _, cause in bench.applied} == {"overflow"}
 
 
+def test_an_expect_that_comes_again_changes_nothing(bench):
+    (first,) = bench.expect(1)
+    bench.now += 30 * MS
+    later = Expect(session=SESSION, stamp_ns=bench.now, part=1, trigger_no=1, default=Action.HOLD,
+                   ttl_ns=500 * MS)  # fmt: skip
+    (again,) = bench.hear(later)
+    assert (again.state, again.action) == (first.state, first.action) == ("armed", Action.REJECT)
+    bench.advance(21)
+    assert bench.applied == [(1, Action.REJECT, "silence")]
+    assert bench.expect(1)[0].state == "applied"
+    assert bench.advance(100) == []
+
+
+def test_the_earliest_act_by_is_due_whatever_the_order_of_expects(bench):
+    for part, ttl_ms in ((1, 90), (2, 30), (3, 60)):
+        bench.hear(Expect(session=SESSION, stamp_ns=bench.now, part=part, trigger_no=part,
+                          default=Action.REJECT, ttl_ns=ttl_ms * MS))  # fmt: skip
+    assert bench.arm.due_ns(bench.arm_now) - bench.arm_now == pytest.approx(30 * MS, abs=MS)
+    bench.command(2)
+    assert bench.arm.due_ns(bench.arm_now) - bench.arm_now == pytest.approx(60 * MS, abs=MS)
+    bench.advance(100)
+    assert [part for part, _, _ in bench.applied] == [2, 3, 1]
+
+
+def test_a_follower_beats_and_moves_nothing():
+    bench = Bench(role="pick", sensor=True)
+    bench.welcome()
+    assert bench.expect(1) == bench.command(1) == bench.sense() == bench.advance(60) == []
+    assert isinstance(bench.beat()[0], Beat)
+    assert [e["event"] for e in bench.log] == ["session"]
+
+
+def test_the_line_is_held_as_long_as_the_station_says_so(bench):
+    for hold in (False, True, True, False):
+        bench.hear(Beat(session=SESSION, stamp_ns=bench.now, hold=hold))
+    held = [(e["event"], e["session"]) for e in bench.log if "line" in e["event"]]
+    assert held == [("line_hold", SESSION), ("line_run", SESSION)]
+
+
+def test_a_held_line_stays_held_through_a_lost_beat_and_a_bye(bench):
+    bench.hear(Beat(session=SESSION, stamp_ns=bench.now, hold=True))
+    bench.advance(300)
+    bench.welcome()
+    bench.hear(Bye(session=SESSION))
+    assert bench.events("line_hold", "line_run") == [("line_hold", None)]
+
+
+@pytest.fixture
+def belt():
+    bench = Bench(sensor=True, part_sensor=True, capabilities=("confirm",))
+    bench.welcome()
+    return bench
+
+
+def test_a_part_at_the_sensor_that_nobody_has_decided_gets_its_default(belt):
+    belt.expect(1)
+    ack, confirm = belt.sense()
+    assert (ack.state, ack.action) == ("applied", Action.REJECT)
+    assert (confirm.part, confirm.left_as) == (1, Action.REJECT)
+    assert belt.applied == [(1, Action.REJECT, "at_sensor")]
+    assert belt.command(1)[0].action is Action.REJECT
+
+
+def test_parts_pass_the_sensor_in_the_order_of_their_expects(belt):
+    for part in (7, 3, 5):
+        belt.expect(part)
+    belt.command(7)
+    belt.command(5)
+    left = [belt.sense()[-1] for _ in range(3)]
+    assert [(c.part, c.left_as) for c in left] == [
+        (7, Action.ACCEPT), (3, Action.REJECT), (5, Action.ACCEPT)
+    ]  # fmt: skip
+    assert belt.events("sensed", "unexpected") == [("sensed", 7), ("sensed", 3), ("sensed", 5)]
+
+
+def test_a_part_that_comes_again_by_expect_passes_the_sensor_once(belt):
+    belt.expect(1)
+    belt.expect(1)
+    belt.command(1)
+    belt.expect(1)
+    belt.sense()
+    assert isinstance(belt.sense()[0], Unexpected)
+
+
+def test_a_part_nobody_expects_is_reported_and_not_counted(belt):
+    (report,) = belt.sense()
+    assert report == Unexpected(session=SESSION, seq=report.seq, stamp_ns=belt.arm_now,
+                                own_part_count=1)  # fmt: skip
+    assert belt.log[-1] == {"event": "unexpected", "at_ns": belt.arm_now, "own_part_count": 1}
+    belt.expect(1)
+    assert belt.command(1)[0].own_part_count == 1
+
+
+@pytest.mark.parametrize("cut", ["before", "lost", "bye", "other"])
+def test_the_sensor_holds_without_a_station(cut):
+    belt = Bench(sensor=True, part_sensor=True)
+    if cut != "before":
+        belt.welcome()
+        belt.expect(1)
+        belt.expect(2)
+    match cut:
+        case "lost":
+            belt.advance(300)
+        case "bye":
+            belt.hear(Bye(session=SESSION))
+        case "other":
+            belt.welcome(session=43)
+    for _ in range(3):
+        belt.sense()
+    known = [] if cut == "before" else [("sensed", 1), ("sensed", 2)]
+    strangers = [("unexpected", None)] * (3 - len(known))
+    assert belt.events("sensed", "unexpected") == known + strangers
+    assert {action for _, action, _ in belt.applied} <= {Action.REJECT}
+
+
+def test_a_part_lifted_off_the_belt_does_not_shift_the_next(belt):
+    belt.expect(1)
+    belt.advance(51)
+    for _ in range(19):  # the beat goes on
+        belt.beat()
+        belt.advance(50)
+    assert belt.events("unseen") == []
+    belt.advance(30)
+    belt.beat()
+    belt.expect(2)
+    belt.advance(30)
+    assert belt.events("unseen") == [("unseen", 1)]
+    belt.command(2)
+    assert belt.sense()[-1].part == 2
+
+
+def test_what_waits_for_the_sensor_is_due_and_bounded(belt):
+    for part in range(1, REMEMBERED + 3):
+        belt.expect(part)
+    assert belt.events("unseen") == [("unseen", 1), ("unseen", 2)]
+    belt.advance(51)
+    belt.beat()
+    assert belt.arm._belt.forget_ns - belt.arm_now == pytest.approx(999 * MS, abs=MS)
+
+
+def test_without_a_sensor_nothing_passes_it(bench):
+    bench.expect(1)
+    assert bench.sense() == []
+    assert len(bench.log) == 1
+
+
+def test_done_and_confirm_come_when_the_movement_ends():
+    bench = Bench(move_ns=20 * MS, capabilities=("done", "confirm"))
+    bench.welcome()
+    bench.expect(1)
+    assert len(bench.command(1)) == 1
+    assert bench.arm.due_ns(bench.arm_now) == bench.arm_now + 20 * MS
+    assert bench.advance(19) == []
+    done, confirm = bench.advance(1)
+    assert isinstance(done, Done)
+    assert isinstance(confirm, Confirm)
+    assert (done.part, done.ok, confirm.part, confirm.left_as) == (1, True, 1, Action.ACCEPT)
+    assert bench.advance(100) == []
+
+
+def test_without_a_time_to_move_confirm_follows_the_ack():
+    bench = Bench(capabilities=("confirm",))
+    bench.welcome()
+    bench.expect(1)
+    assert [type(m) for m in bench.command(1)] == [Ack, Confirm]
+
+
+@pytest.mark.parametrize("end", ["session", "bye"])
+def test_a_movement_of_an_ended_session_is_not_told(end):
+    bench = Bench(move_ns=20 * MS, capabilities=("done",))
+    bench.welcome()
+    bench.expect(1)
+    bench.command(1)
+    bench.welcome(session=43) if end == "session" else bench.hear(Bye(session=SESSION))
+    assert bench.advance(30) == []
+
+
+def test_state_tells_the_pose_of_a_command_that_was_applied():
+    bench = Bench(capabilities=("state",))
+    bench.welcome()
+    pose = Pose("belt", 1, 2, 3, 0, 0, 0)
+    bench.expect(1)
+    _, state = bench.command(1, pose=pose)
+    assert isinstance(state, State)
+    assert (state.part, state.pose) == (1, pose)
+    bench.expect(2)
+    assert len(bench.command(2)) == 1
+    bench.expect(3)
+    assert [m.state for m in bench.command(3, pose=pose, age_ns=50 * MS)] == ["late"]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("expect"), st.integers(1, 6)),
@@ -285,6 +485,7 @@ STEPS = st.lists(
         st.tuples(st.just("beat")),
         st.tuples(st.just("welcome"), st.integers(1, 3)),
         st.tuples(st.just("noise")),
+        st.tuples(st.just("sense")),
     ),
     max_size=40,
 )  # fmt: skip
@@ -293,7 +494,7 @@ STEPS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(STEPS, st.integers(0, 20))
 def test_one_action_a_part_and_no_late_accept_under_any_conversation(steps, hop_ms):
-    bench = Bench(hop_ns=hop_ms * MS)
+    bench = Bench(hop_ns=hop_ms * MS, sensor=True, move_ns=5 * MS, capabilities=("done",))
     bench.welcome()
     for step in steps:
         match step:
@@ -307,6 +508,8 @@ def test_one_action_a_part_and_no_late_accept_under_any_conversation(steps, hop_
                 bench.beat()
             case "welcome", session:
                 bench.welcome(session)
+            case ("sense",):
+                bench.sense()
             case ("noise",):
                 bench.hear(Unexpected(session=SESSION, own_part_count=1))
     applied = [e for e in bench.log if e["event"] == "applied"]

@@ -69,11 +69,12 @@ def honest(path: Path, **changes):
     loaded = package.load(path)
 
     def for_pool(pool):
-        def command(fd):
+        def command(fd, gently):
             plan = WorkerPlan(str(path), loaded.file_sha256, "cpu", 1, pool.slots, pool.fd, fd,
                               os.getpid())  # fmt: skip
             plan = msgspec.structs.replace(plan, **changes)
-            return python_module("models.worker", msgspec.json.encode(plan).decode())
+            modules = ("models.gentle", "models.worker") if gently else ("models.worker",)
+            return python_module(*modules, msgspec.json.encode(plan).decode())
 
         return command
 
@@ -81,7 +82,7 @@ def honest(path: Path, **changes):
 
 
 def rogue(mode):
-    return lambda pool: lambda fd: [sys.executable, str(ROGUE), mode, str(fd)]
+    return lambda pool: lambda fd, gently: [sys.executable, str(ROGUE), mode, str(fd)]
 
 
 @pytest.fixture
@@ -257,7 +258,7 @@ def test_no_worker_outlives_its_engine(bench, tiny_package):
 
 
 def test_a_worker_that_cannot_be_started_at_all_is_one_line(bench, tiny_package):
-    broken = bench(honest(tiny_package)[0], lambda pool: lambda fd: ["/nowhere/python"])
+    broken = bench(honest(tiny_package)[0], lambda pool: lambda fd, gently: ["/nowhere/python"])
     with pytest.raises(EngineError, match=r"cannot be started: .*No such file"):
         broken.engine.start()
 

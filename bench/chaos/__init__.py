@@ -1,0 +1,1 @@
+"""`edge chaos`: a real station in real time while everything around it is broken on purpose."""

@@ -1,0 +1,1 @@
+"""`edge conformance`: a played station that holds anyone's controller against docs/wire.md."""
