@@ -209,13 +209,20 @@ def chaos(
     seed: Annotated[int, typer.Option(min=0, help="Of the faults and the parts.")] = 1,
     json: JsonFile = None,
     keep: Annotated[Path | None, typer.Option(help="Leave every log in this folder.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A kind of fault; may be repeated.")
+    ] = None,
 ) -> None:
     """Break everything around a real station and judge it; exit code 1 if a promise broke."""
     from bench.chaos.drive import chaos as run_chaos
     from bench.chaos.panel import summary
+    from bench.chaos.plan import KINDS
 
     _check_json(json)
-    result = run_chaos(parts, _rate(rate), seed, typer.echo, keep)
+    kinds = tuple(kind for kind in KINDS if not only or kind in only)
+    if unknown := [kind for kind in only or () if kind not in KINDS]:
+        raise EdgeError(f"--only {unknown[0]}: allowed: {' | '.join(KINDS)}")
+    result = run_chaos(parts, _rate(rate), seed, typer.echo, folder=keep, kinds=kinds)
     typer.echo(summary(result))
     _write_json(json, result)
     if result.broken:

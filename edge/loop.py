@@ -211,9 +211,10 @@ class Inspection:
             self._pool.release(frame.slot, Holder.PART)
             return
         part.frame = frame
-        if part.barred:
-            return  # decided as soon as it is armed
-        refused = self._engine.refusal(self._clock.now_ns(), part.deadline.decide_by_ns)
+        now_ns = self._clock.now_ns()
+        if part.barred or now_ns >= part.deadline.decide_by_ns:
+            return  # decided in this turn: as soon as it is armed, or by its deadline
+        refused = self._engine.refusal(now_ns, part.deadline.decide_by_ns)
         if refused:
             fault, why = refused
             self._recorder.event(fault, frame.part, why)

@@ -256,7 +256,9 @@ class WorkerEngine:
             self._replace(worker, Fault.BAD_OUTPUT, answer.detail)
         else:
             self._pool.release(answer.slot, Holder.ENGINE)
-            self.times.add(worker.silent_ns(now_ns))
+            # By the worker's own word, if it is possible: a stall of the loop is not its slowness.
+            flight_ns = answer.stamps.sent_ns - worker.since_ns
+            self.times.add(min(max(flight_ns, 0), worker.silent_ns(now_ns)))
             worker.frame = None
             self._answers.append(answer)
             self._answered += 1

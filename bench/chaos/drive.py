@@ -16,7 +16,7 @@ from bench.chaos.hostile import attack
 from bench.chaos.judge import ChaosReport, judge
 from bench.chaos.logs import INJECTED, RECORDS, Injected, Lines
 from bench.chaos.network import Link
-from bench.chaos.plan import Injection, Plan, draw
+from bench.chaos.plan import KINDS, Injection, Kind, Plan, draw
 from bench.chaos.station import BANK, CALL, bank
 from edge.core import config
 from edge.core.clock import NS_PER_MS, NS_PER_S, SystemClock, now_ns
@@ -33,7 +33,13 @@ Say = Callable[[str], None]
 
 
 def chaos(
-    parts: int, rate_hz: float, seed: int, say: Say, folder: Path | None = None
+    parts: int,
+    rate_hz: float,
+    seed: int,
+    say: Say,
+    *,
+    folder: Path | None = None,
+    kinds: tuple[Kind, ...] = KINDS,
 ) -> ChaosReport:
     """Run the plan of a seed and judge it; rate_hz 0 is the maximum pace. Logs go to `folder`."""
     with ExitStack() as stack:
@@ -43,7 +49,7 @@ def chaos(
         if any(folder.iterdir()):
             raise EdgeError(f"--keep {folder}: not empty")
         expected = _expected(seed)
-        plan = draw(parts, rate_hz, seed, str(folder), tuple(expected))
+        plan = draw(parts, rate_hz, seed, str(folder), tuple(expected), kinds)
         plan.write(folder / "plan.json")
         say(f"{parts} parts, {len(plan.injections)} injections, seed {seed}")
         station = _station(folder)

@@ -53,7 +53,7 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     defaults: dict[str, int]
     defaults_without_cause: int
     overshoot_ms: dict[str, float] | None
-    overshoot_idle_ms: dict[str, float] | None
+    overshoot_unstalled_ms: dict[str, float] | None
     availability: float | None
     untouched: int
     untouched_verdicts_changed: int
@@ -82,6 +82,8 @@ def judge(
     ]
     budget_ns = round(station.budget_ms * NS_PER_MS)
     touched = _touched(triggers, injected, budget_ns)
+    stalls = [one for one in injected if one.kind == "station_stall"]
+    stalled = _touched(triggers, stalls, budget_ns)
     fatal = {one.part for one in injected if one.kind in NO_VERDICT}
     accepts = [line for line in applied if line.action in (Action.ACCEPT, Action.REWORK)]
     untouched = [record for record in records if record.part not in touched]
@@ -111,8 +113,8 @@ def judge(
             r.decision.verdict is None and r.decision.fault is None for r in records
         ),
         overshoot_ms=percentiles(_overshoots(timed_out)),
-        overshoot_idle_ms=percentiles(
-            _overshoots([r for r in timed_out if str(r.decision.fault) != "stall"])
+        overshoot_unstalled_ms=percentiles(
+            _overshoots([r for r in timed_out if r.part not in stalled])
         ),
         availability=judged / len(untouched) if untouched else None,
         untouched=len(untouched),

@@ -21,7 +21,7 @@ def summary(report: ChaosReport) -> str:
         f"applied twice       {report.applied_twice}",
         f"unacked             {report.unacked}",
         f"overshoot           {_spread(report.overshoot_ms)}",
-        f"  without stalls    {_spread(report.overshoot_idle_ms)}",
+        f"  without stalls    {_spread(report.overshoot_unstalled_ms)}",
         f"availability        {available} of {report.untouched} untouched parts, "
         f"{report.untouched_verdicts_changed} judged otherwise than without faults",
     ]

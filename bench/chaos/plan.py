@@ -84,13 +84,20 @@ class Plan(msgspec.Struct, frozen=True):
         return msgspec.json.decode(Path(path).read_bytes(), type=cls)
 
 
-def draw(parts: int, rate_hz: float, seed: int, folder: str, pictures: tuple[int, ...]) -> Plan:
-    """Every kind equally often, in random order, evenly over the run."""
+def draw(
+    parts: int,
+    rate_hz: float,
+    seed: int,
+    folder: str,
+    pictures: tuple[int, ...],
+    kinds: tuple[Kind, ...] = KINDS,
+) -> Plan:
+    """Every kind equally often, in random order, evenly over the run; of fewer kinds, more."""
     dice = random.Random(seed)
-    each = max(1, round(parts * AMONG_20_000 / 20_000))
+    each = max(1, round(parts * AMONG_20_000 / 20_000 * len(KINDS) / len(kinds)))
     order: list[Kind] = []
     for _ in range(each):
-        order += dice.sample(KINDS, len(KINDS))
+        order += dice.sample(kinds, len(kinds))
     length = max(2, (parts - 20) // len(order))
     injections, pauses = [], {}
     now_ns = worker_ready_ns = 0

@@ -15,11 +15,11 @@ import pytest
 import zmq
 
 from control.actuator import MESSAGES_A_TURN, RouterActuator
-from control.wire import Hello, decode, encode
+from control.wire import Ack, Beat, Command, Confirm, Expect, Hello, decode, encode
 from edge.core.clock import NS_PER_MS, SystemClock
 from edge.core.config import ControllerOptions
 from edge.core.errors import WireError
-from edge.core.types import Action, Cause, Deadline, Decision
+from edge.core.types import Action, Cause, Deadline, Decision, Outcome
 
 CLOCK = SystemClock()
 
@@ -348,3 +348,135 @@ def test_a_controller_that_falls_silent_is_not_connected(bench, peer):
     assert not bench.actuator.controller
     assert not bench.actuator.expect(1, 1, Action.REJECT, deadline())
     assert bench.actuator.command(accept(1), deadline()) == 0
+
+
+def welcomed(bench, peer, boot="one", **hello) -> Peer:
+    connected = peer()
+    connected.send(encode(Hello(protocol=1, boot=boot, **hello)))
+    assert connected.answer(bench).boot == boot
+    return connected
+
+
+def heard(bench, peer, kind, within_ms=500):
+    """The next message of a type that the peer is sent."""
+    end = CLOCK.now_ns() + within_ms * NS_PER_MS
+    while CLOCK.now_ns() < end:
+        bench.pump(10, lambda acks: bool(peer.socket.poll(0)))
+        while peer.socket.poll(0):
+            message = decode(peer.socket.recv())
+            if isinstance(message, kind):
+                return message
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def ack(bench, part, state, action=Action.REJECT, counts=None, seq=1):
+    return encode(
+        Ack(
+            session=bench.actuator.session,
+            seq=seq,
+            part=part,
+            state=state,
+            action=action,
+            counts=counts or {},
+        )
+    )
+
+
+def test_an_expect_and_a_command_are_sent_again_as_they_were_until_acked(bench, peer):
+    arm = welcomed(bench, peer)
+    due = deadline()
+    bench.actuator.expect(1, 1, Action.REJECT, due)
+    first, again = heard(bench, arm, Expect), heard(bench, arm, Expect)
+    assert again == first
+    arm.send(ack(bench, 1, "armed"))
+    bench.actuator.command(accept(1), due)
+    command = heard(bench, arm, Command)
+    assert heard(bench, arm, Command) == command
+    arm.send(ack(bench, 1, "applied", Action.ACCEPT, {Action.ACCEPT: 1}))
+    assert bench.final(1).action is Action.ACCEPT
+    bench.pump(50)
+    while arm.socket.poll(0):
+        arm.socket.recv()
+    bench.pump(50)
+    kinds = [type(decode(arm.socket.recv())) for _ in range(20) if arm.socket.poll(0)]
+    assert Command not in kinds
+    assert Expect not in kinds
+
+
+def test_an_ack_heard_twice_is_one_ack_and_its_old_counts_change_nothing(bench, peer):
+    arm = welcomed(bench, peer)
+    for part in (1, 2):
+        bench.actuator.expect(part, part, Action.REJECT, deadline())
+    arm.send(ack(bench, 1, "applied", counts={Action.REJECT: 1}))
+    arm.send(ack(bench, 2, "applied", counts={Action.REJECT: 2}))
+    arm.send(ack(bench, 1, "applied", counts={Action.REJECT: 1}))
+    acks = bench.pump(100)
+    assert [a.part for a in acks] == [1, 2]
+    assert bench.actuator.counts == {Action.REJECT: 2}
+    assert bench.actuator.dropped["repeated_ack"] == 1
+
+
+def test_a_restarted_controller_is_another_one_and_is_told_nothing_of_old_parts(bench, peer):
+    welcomed(bench, peer, "one").close()
+    assert bench.actuator.expect(1, 1, Action.REJECT, deadline()) in ("one", "")
+    again = welcomed(bench, peer, "two") if not bench.actuator.controller else None
+    if again is None:  # the old connection is noticed at the next message
+        bench.pump(300)
+        again = welcomed(bench, peer, "two")
+    assert bench.actuator.controller == "two"
+    assert bench.actuator.counts == {}
+    bench.pump(60)
+    kinds = set()
+    while again.socket.poll(0):
+        kinds.add(type(decode(again.socket.recv())))
+    assert Expect not in kinds
+
+
+def test_each_role_is_held_by_one_controller_and_followers_are_told_everything(bench, peer):
+    arm, lamp = welcomed(bench, peer), welcomed(bench, peer, "lamp", role="lamp")
+    second = peer()
+    second.send(encode(Hello(protocol=1, boot="other", role="lamp")))
+    assert "the role lamp is taken by lamp" in second.answer(bench).reason
+    bench.actuator.expect(1, 1, Action.REJECT, deadline())
+    assert heard(bench, arm, Expect).part == heard(bench, lamp, Expect).part == 1
+    lamp.send(ack(bench, 1, "applied", Action.ACCEPT, {Action.ACCEPT: 1}))
+    assert bench.pump(50) == []
+    assert bench.actuator.counts == {}
+
+
+def test_a_line_to_be_held_is_said_at_once_and_in_every_beat(bench, peer):
+    arm = welcomed(bench, peer)
+    bench.actuator.hold(True)
+    end = CLOCK.now_ns() + 2000 * NS_PER_MS
+    while not heard(bench, arm, Beat).hold:
+        assert CLOCK.now_ns() < end
+    assert heard(bench, arm, Beat).hold
+
+
+@pytest.mark.parametrize(
+    ("left_as", "ok"), [(Action.REJECT, True), (Action.ACCEPT, False), (None, False)]
+)
+def test_a_reject_is_confirmed_or_counts_as_lost(ipc, left_as, ok):
+    bench = Bench(ipc, confirm_ms=80)
+    arm = Peer(ipc)
+    arm.send(encode(Hello(protocol=1, boot="one", capabilities=("confirm",))))
+    arm.answer(bench)
+    bench.actuator.expect(1, 1, Action.REJECT, deadline())
+    arm.send(ack(bench, 1, "applied", counts={Action.REJECT: 1}))
+    if left_as:
+        arm.send(encode(Confirm(session=bench.actuator.session, part=1, left_as=left_as)))
+    words = bench.pump(1000, lambda acks: len(acks) == 2)
+    assert isinstance(words[1], Outcome)
+    assert (words[1].part, words[1].kind, words[1].ok) == (1, "confirm", ok)
+    arm.close()
+    bench.actuator.close()
+
+
+def test_a_controller_that_cannot_do_what_the_station_will_ask_is_refused(ipc):
+    bench = Bench(ipc)
+    bench.actuator._peers._needs = ("pose",)
+    arm = Peer(ipc)
+    arm.send(encode(Hello(protocol=1, boot="one", capabilities=("rework",))))
+    assert "needs the capability pose" in arm.answer(bench).reason
+    arm.close()
+    bench.actuator.close()
