@@ -9,9 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.measures import GROUPS, SkippedError
+from bench import faults, measures
+from bench.measures import SkippedError
 from edge.core.errors import EdgeError
 
+GROUPS = measures.GROUPS | faults.GROUPS
 BUDGETS = Path(__file__).with_name("budgets.toml")
 
 

@@ -106,6 +106,7 @@ def rigged(
     stop: Callable[[], bool] = lambda: False,
     on_turn: Callable[[int], None] = lambda now_ns: None,
     worker: tuple[str, ...] = WORKER,
+    actuator_of: type[RouterActuator] = RouterActuator,
     keys: Path = Path(),
 ) -> Iterator[Rig]:
     """Bind, start and warm everything; triggers flow only once a controller is there.
@@ -120,7 +121,7 @@ def rigged(
         gate_for = access.controller_gate(station.controller, keys, event)
         pool = FramePool.create(manifest.views, station.slots)
         stack.callback(pool.close)
-        actuator = RouterActuator(
+        actuator = actuator_of(
             station.controller,
             clock,
             ticking=lockstep,
@@ -250,7 +251,9 @@ def run(
             if effect.asked:
                 fanout.event("realtime", 0, f"{effect.name} {effect.asked}: {effect.got}")
         service.ready(rig)
-        return inspect(rig.inspection, service.stopping)
+        balance = inspect(rig.inspection, service.stopping)
+        rig.interlock.step("halt", "the run is over")
+        return balance
 
 
 def live_source(

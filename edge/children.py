@@ -14,10 +14,14 @@ from edge.core.process import python_module
 
 @contextmanager
 def arm_process(
-    connect: str, log: Path, *, simulated: bool = False
+    connect: str, log: Path, *, simulated: bool = False, options: tuple[str, ...] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The reference arm as its own process; told to end on the way out, and reaped."""
+    """The reference arm as its own process; told to end on the way out, and reaped.
+
+    options: further ones of `edge arm`.
+    """
     arguments = ["arm", "--connect", connect, "--log", str(log), "--parent", str(os.getpid())]
+    arguments += options
     if simulated:
         arguments.append("--simulated")
     with _child(python_module("edge", *arguments)) as process:

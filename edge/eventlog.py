@@ -9,6 +9,8 @@ import msgspec
 from edge.core.clock import now_ns
 from edge.core.types import PartRecord
 
+_OF_EVERY_PART = frozenset({"done", "confirm", "controller_state"})  # published, not logged
+
 
 class EventLog:
     """A recorder for a station run by hand or by systemd: events, and parts that defaulted."""
@@ -21,6 +23,8 @@ class EventLog:
             self.event("default", record.part, f"{record.decision.action}: {record.decision.fault}")
 
     def event(self, kind: str, part: int, detail: str) -> None:
+        if kind in _OF_EVERY_PART:
+            return
         line = {"at_ns": now_ns(), "event": kind, "part": part, "detail": detail}
         try:
             self._stream.write(msgspec.json.encode(line).decode() + "\n")

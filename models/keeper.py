@@ -66,6 +66,14 @@ Command = Callable[[int, bool], list[str]]
 News = Ready | Lost | Reaped
 
 
+def pause_s(failures: int) -> float:
+    """How long to wait before the next start, after so many failures without a success."""
+    doublings = failures - FREE_TRIES - 1
+    if doublings < 0:
+        return 0.0
+    return min(FIRST_PAUSE_S * 2.0 ** min(doublings, 20), LONGEST_PAUSE_S)
+
+
 class Keeper:
     """Starts a worker for every `spawn`; retries with growing pauses."""
 
@@ -165,9 +173,7 @@ class Keeper:
         return max(0.0, (self._tries[0][0] - self._clock.now_ns()) / NS_PER_S)
 
     def _try_later(self, spawn: _Spawn) -> None:
-        doublings = spawn.failures - FREE_TRIES - 1
-        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(doublings, 20), LONGEST_PAUSE_S)
-        pause_ns = round(pause_s * NS_PER_S) if doublings >= 0 else 0
+        pause_ns = round(pause_s(spawn.failures) * NS_PER_S)
         self._tries.append((self._clock.now_ns() + pause_ns, spawn))
         self._tries.sort()
 
