@@ -39,12 +39,16 @@ from control.wire import (
 )
 from control.wire import Ack as WireAck
 from edge.core.clock import NS_PER_MS, NS_PER_S, SystemClock
+from edge.core.clock import now_ns as real_now_ns
 from edge.core.config import ControllerOptions
 from edge.core.errors import WireError
 from edge.core.ports import Clock
 from edge.core.types import Ack, Action, Deadline, Decision, Outcome
 
-MESSAGES_A_TURN = 256  # a peer that floods the socket must not keep deadlines waiting
+# A peer that floods the socket must not keep deadlines waiting: 256 messages of 63 kB took 155 ms.
+TURN_NS = NS_PER_MS
+STRANGER_BYTES = 1024  # a Hello is shorter, and nothing else is heard of one not welcomed
+OUTCOMES = 256  # waiting for the loop
 
 Event = Callable[[str, int, str], None]
 GateFor = Callable[["zmq.Context[zmq.Socket[bytes]]"], Gate]
@@ -81,6 +85,7 @@ class RouterActuator:
         self._backlog = self._hold = False
         self._seq = 0
         self._ticked_ns = -1
+        self._told_boot = ""  # the controller that what is owed was asked of
         self._next_beat_ns = clock.now_ns()
         self.session = secrets.randbits(63) | 1
         self.dropped: Counter[str] = Counter()
@@ -201,7 +206,7 @@ class RouterActuator:
         data = encode(message)
         told = self._tell_all(data, now_ns)
         self._unacked.command(decision.part, data, now_ns)
-        return message.seq if told else 0
+        return message.seq if told or decision.part in self._unacked else 0
 
     def hold(self, on: bool) -> None:
         """Say in every beat from now on whether the line should stand; at once on a change."""
@@ -211,15 +216,19 @@ class RouterActuator:
     def poll(self, now_ns: int) -> Ack | Outcome | None:
         """Keep the beat, send again what has no ack, and hand out the next ack or outcome."""
         if not self._ticking:
-            self._keep_time(now_ns)
-        self._backlog = True
-        for _ in range(MESSAGES_A_TURN):
+            self._keep_beat(now_ns)
+        self._backlog, until_ns = True, real_now_ns() + TURN_NS
+        while real_now_ns() < until_ns:
             try:
                 identity, key, data = self._receive()
             except zmq.Again:
                 self._backlog = False
-                self._notice_silence()
-                return self._outcomes.popleft() if self._outcomes else None
+                if not self._ticking:
+                    self._settle_accounts(self._clock.now_ns())
+                break
+            if len(data) > STRANGER_BYTES and self._peers.get(identity) is None:
+                self._drop("too_long", f"{len(data)} bytes from one who was not welcomed")
+                continue
             try:
                 message = decode(data)
             except WireError as error:
@@ -227,7 +236,12 @@ class RouterActuator:
                 continue
             if ack := self._hear(identity, key, message, self._clock.now_ns()):
                 return ack
-        return None
+        return self._outcomes.popleft() if self._outcomes else None
+
+    @property
+    def backlog(self) -> bool:
+        """Whether `poll` has left messages unread."""
+        return self._backlog
 
     def close(self) -> None:
         """Say Bye to everyone and close; nothing is left behind."""
@@ -243,20 +257,36 @@ class RouterActuator:
 
     # ---- time ----
 
-    def _keep_time(self, now_ns: int) -> None:
-        if now_ns >= self._next_beat_ns:
-            self._next_beat_ns = now_ns + self._beat_ns
-            for peer in self._peers.all():
-                self._send_beat(peer)
-            if self._gate:
-                self._gate.poll()
-        disposition = self._peers.disposition
-        if disposition:
-            for data in self._unacked.again(now_ns):
+    def _keep_beat(self, now_ns: int) -> None:
+        if now_ns < self._next_beat_ns:
+            return
+        self._next_beat_ns = now_ns + self._beat_ns
+        for peer in self._peers.all():
+            self._send_beat(peer)
+        if self._gate:
+            self._gate.poll()
+
+    def _settle_accounts(self, now_ns: int) -> None:
+        """Ask again for what is owed, and judge what is overdue.
+
+        With everything that came read: what waited in the socket while the station itself stood
+        still is neither lost nor silence.
+        """
+        for data in self._unacked.again(now_ns):  # without a controller too: they must expire
+            if disposition := self._peers.disposition:
                 self._tell(disposition.identity, data)
         while (part := self._unconfirmed.overdue(now_ns)) is not None:
             self._event("unconfirmed", part, f"not seen within {self._options.confirm_ms:g} ms")
-            self._outcomes.append(Outcome(part, "confirm", ok=False))
+            self._conclude(Outcome(part, "confirm", ok=False))
+        for peer in self._peers.silenced(now_ns, self._lost_ns):
+            detail = f"{peer.hello.role}: no beat for {self._options.lost_ms:g} ms"
+            self._event("controller_silent", 0, detail)
+
+    def _conclude(self, outcome: Outcome) -> None:
+        if len(self._outcomes) < OUTCOMES:
+            self._outcomes.append(outcome)
+        else:
+            self._drop("outcome", f"{outcome.kind} of part {outcome.part}: too many at once")
 
     def _send_beat(self, peer: Peer) -> None:
         beat = Beat(
@@ -269,14 +299,6 @@ class RouterActuator:
         )
         self._tell(peer.identity, encode(beat))
         peer.asked_ns = peer.asked_ns or beat.stamp_ns
-
-    def _notice_silence(self) -> None:
-        """Judge the beat, with everything that came read: a stall of our own is not its silence."""
-        if self._ticking:
-            return
-        for peer in self._peers.silenced(self._clock.now_ns(), self._lost_ns):
-            detail = f"{peer.hello.role}: no beat for {self._options.lost_ms:g} ms"
-            self._event("controller_silent", 0, detail)
 
     # ---- hearing ----
 
@@ -336,7 +358,7 @@ class RouterActuator:
 
     def _greet(self, identity: bytes, key: str, hello: Hello, now_ns: int) -> None:
         """Welcome a controller, or refuse it with a Bye that says why."""
-        refusal = self._peers.refusal(identity, hello)
+        refusal = self._peers.refusal(identity, hello, key)
         if self._gate and not self._gate.role_allowed(key, hello.role):
             refusal = f"this key may not take the role {hello.role}"
         if refusal:
@@ -346,12 +368,16 @@ class RouterActuator:
             bye = Bye(session=0, seq=self._number(), stamp_ns=now_ns, reason=refusal)
             self._tell(identity, encode(bye))
             return
-        peer, new = self._peers.welcome(identity, hello)
-        if new:
-            self._event("controller", 0, f"{hello.role} {hello.boot} rests at {hello.rest}")
-            if peer is self._peers.disposition:
-                self._unacked.clear()
-                self._unconfirmed.clear()
+        peer, before = self._peers.welcome(identity, hello, key)
+        detail = f"{hello.role} {_short(hello.boot)} rests at {hello.rest}"
+        if before is None:
+            self._event("controller", 0, detail)
+        elif before != identity:
+            self._event("controller", 0, f"{detail}, on another connection")
+        if peer is self._peers.disposition and hello.boot != self._told_boot:
+            self._told_boot = hello.boot
+            self._unacked.clear()
+            self._unconfirmed.clear()
         welcome = Welcome(
             session=self.session,
             seq=self._number(),
@@ -380,13 +406,14 @@ class RouterActuator:
             # The answer to something sent again; its counts may be as old as the part.
             self.dropped["repeated_ack"] += 1
             return None
-        if sum(ack.counts.values()) >= sum(peer.counts.values()):
-            peer.counts = ack.counts  # else it was said before, and is heard only now
+        known = peer.counts or {}
+        if sum(ack.counts.values()) >= sum(known.values()):
+            peer.counts = known = ack.counts  # else it was said before, and is heard only now
         if "confirm" in peer.hello.capabilities and ack.state != "refused":
             self._unconfirmed.await_one(ack.part, ack.action, now_ns)
         received_ns = peer.own_ns(ack.received_ns, now_ns)
         boot = peer.hello.boot
-        return Ack(ack.part, ack.state, ack.action, received_ns, peer.counts, boot)
+        return Ack(ack.part, ack.state, ack.action, received_ns, known, boot)
 
     def _finished(self, peer: Peer, message: Done | Confirm) -> None:
         if peer is not self._peers.disposition:
@@ -395,12 +422,12 @@ class RouterActuator:
             if not message.ok:
                 self._event("not_done", message.part, "the controller could not finish the part")
                 self._unconfirmed.settle(message.part)
-            self._outcomes.append(Outcome(message.part, "done", message.ok))
+            self._conclude(Outcome(message.part, "done", message.ok))
         elif (sent := self._unconfirmed.settle(message.part)) is not None:
             as_sent = message.left_as is sent
             if not as_sent:
                 self._event("misrouted", message.part, f"{sent}, but left as {message.left_as}")
-            self._outcomes.append(Outcome(message.part, "confirm", as_sent, message.left_as))
+            self._conclude(Outcome(message.part, "confirm", as_sent, message.left_as))
 
     # ---- telling ----
 
@@ -431,7 +458,7 @@ class RouterActuator:
 
     def _forget(self, identity: bytes, why: str) -> None:
         if peer := self._peers.forget(identity):
-            self._event("controller_lost", 0, f"{peer.hello.role} {peer.hello.boot} {why}")
+            self._event("controller_lost", 0, f"{peer.hello.role} {_short(peer.hello.boot)} {why}")
 
     def _drop(self, kind: str, detail: str) -> None:
         self.dropped[kind] += 1
@@ -441,6 +468,11 @@ class RouterActuator:
     def _number(self) -> int:
         self._seq += 1
         return self._seq
+
+
+def _short(boot: str) -> str:
+    """Enough of a boot id to tell two apart, too little to claim it."""
+    return boot[:6]
 
 
 def _place(options: ControllerOptions) -> Place:

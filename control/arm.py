@@ -245,7 +245,9 @@ class ReferenceArm:
         armed = self._open.get(command.part)
         if armed is None:
             self.dropped += 1  # never armed here: it was rejected when it came by
-            return [self._ack(command.part, "refused", Action.REJECT, now_ns)]
+            refused = self._ack(command.part, "refused", Action.REJECT, now_ns)
+            self._remember(refused)  # an Expect that comes after it must not arm it any more
+            return [refused]
         if self._harmless(command) or self._proven(command, armed, now_ns):
             answers = self._apply(command.part, "applied", command.action, "command", now_ns)
             return answers + self._pose(command, now_ns)
@@ -320,9 +322,7 @@ class ReferenceArm:
         del self._due[bisect_left(self._due, (armed.act_by_ns, part))]
         self._counts[action] += 1
         ack = self._ack(part, state, action, now_ns)
-        self._final[part] = ack
-        while len(self._final) > REMEMBERED:
-            self._final.popitem(last=False)
+        self._remember(ack)
         self._log_applied(armed, ack, cause, now_ns)
         if self._belt:
             self._belt.act(self.session, part, action)
@@ -421,6 +421,11 @@ class ReferenceArm:
             own_part_count=self._counts.total(),
             counts=dict(self._counts) if final else {},
         )
+
+    def _remember(self, final: Ack) -> None:
+        self._final[final.part] = final
+        while len(self._final) > REMEMBERED:
+            self._final.popitem(last=False)
 
     def _again(self, final: Ack, now_ns: int) -> Ack:
         """The part's final ack once more, with the counts as they are by now."""

@@ -45,14 +45,20 @@ class Interlock:
     def __init__(self, limits: LimitOptions, event: Event) -> None:
         self._limits, self._event = limits, event
         self.state = State.PREOPERATIONAL
-        self.reason = ""  # why it is in Error or held
+        self._error = self._held = ""  # why it is in Error, why the line is held
         self._held_by: Cause | None = None
         self._engine_trouble = ""
+        self._only_engine = False  # the Error is the engine's alone, and ends with it
         self.counts = {"faults": 0, "rejects": 0, "missed_acks": 0, "unconfirmed": 0, "broken": 0}
         self._window: deque[bool] = deque(maxlen=limits.reject_rate.parts)
         self._rejected = 0  # in the window
         self._rate_told = False
         self._single_open = False
+
+    @property
+    def reason(self) -> str:
+        """Why it is in Error, or held; "" otherwise."""
+        return self._error if self.state is State.ERROR else self._held
 
     @property
     def hold_line(self) -> bool:
@@ -66,7 +72,7 @@ class Interlock:
         if self.state is State.SINGLE_EXECUTION:
             first, self._single_open = not self._single_open, True
             return None if first else Cause.OPERATOR
-        if self.state is State.ERROR and self._engine_trouble and self._held_by is None:
+        if self.state is State.ERROR and self._only_engine and self._held_by is None:
             return None  # the engine itself says so of each part
         return self._held_by or Cause.FAULT
 
@@ -96,7 +102,7 @@ class Interlock:
         self._run("missed_acks", missed, "missed_acks", record.part)
         if self._single_open and decision.cause is not Cause.OPERATOR:
             self._single_open = False
-            self._hold(Cause.OPERATOR, self.reason or "held: one part inspected")
+            self._hold(Cause.OPERATOR, self._held or "held: one part inspected")
 
     def outcome(self, outcome: Outcome) -> None:
         """What became of a part after its ack; only what went wrong counts."""
@@ -111,11 +117,12 @@ class Interlock:
         """Why there is no engine, "" when there is one again; the station follows by itself."""
         if trouble == self._engine_trouble:
             return
-        before, self._engine_trouble = self._engine_trouble, trouble
-        if trouble and self.state is not State.ERROR:
+        self._engine_trouble = trouble
+        if trouble and (self._only_engine or self.state is not State.ERROR):
             self._fail(f"engine: {trouble}")
-        elif before and not trouble and self.reason.startswith("engine: "):
-            self.reason = ""
+            self._only_engine = True
+        elif not trouble and self._only_engine:
+            self._only_engine = False
             self.step("recover", "the engine is back")
             if self._held_by is None:
                 self.step("start")
@@ -135,7 +142,7 @@ class Interlock:
         if self.state is not State.READY:
             return f"resume: the station is in {self.state}; nothing is held"
         self._event("operator", 0, f"resume by {who}: {reason}")
-        self._held_by, self.reason = None, ""
+        self._held_by, self._held = None, ""
         self._forget()
         self.step("start_single" if single else "start", f"resumed by {who}")
         return ""
@@ -146,10 +153,13 @@ class Interlock:
             return f"reset: the station is in {self.state}"
         self._event("operator", 0, f"reset by {who}: {reason}")
         self._forget()
+        self._only_engine = False
+        if self._held_by is not Cause.OPERATOR:
+            self._held_by, self._held = None, ""
         if self._engine_trouble:
-            self._fail(f"engine: {self._engine_trouble}")
-        elif self._held_by is not Cause.OPERATOR:
-            self._held_by, self.reason = None, ""
+            trouble, self._engine_trouble = self._engine_trouble, ""
+            self.engine(trouble)
+        elif self._held_by is None:
             self.step("start")
         return ""
 
@@ -185,16 +195,19 @@ class Interlock:
             case "warn":
                 pass
             case "hold_line":
-                self._hold(self._held_by or Cause.FAULT, self.reason or detail)
+                self._hold(self._held_by or Cause.FAULT, self._held or detail)
             case "error":
+                self._only_engine = False
                 self._fail(detail)
 
     def _fail(self, reason: str) -> None:
-        self.reason = reason
+        if self.state is State.SINGLE_EXECUTION:  # else one part would become all of them
+            self._held_by, self._held = Cause.OPERATOR, "held: one part at a time"
+        self._single_open, self._error = False, reason
         self.step("fail", reason)
 
     def _hold(self, by: Cause, reason: str) -> None:
-        self._held_by, self.reason = by, reason
+        self._held_by, self._held = by, reason
         self.step("stop", reason)
 
     def _forget(self) -> None:

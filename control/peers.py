@@ -23,7 +23,8 @@ class Peer(msgspec.Struct):
     asked_ns: int = 0  # when the oldest beat without an answer was sent
     last_stamp_ns: int = 0
     last_received_ns: int = 0
-    counts: dict[Action, int] = {}
+    key: str = ""
+    counts: dict[Action, int] | None = None  # until it has said
     lost: bool = False
     acquainted: bool = False  # beats went both ways, so that either can tell the other's time
 
@@ -38,6 +39,9 @@ class Peer(msgspec.Struct):
             estimate = self.offset.estimate(now_ns)
             stamp_ns = stamp_ns - estimate[0] if estimate else now_ns
         return min(max(stamp_ns, 1), now_ns)  # a peer's number: bounded by what we know
+
+
+AT_MOST = 16  # controllers: each one is told every Expect and Command
 
 
 class Peers:
@@ -57,7 +61,7 @@ class Peers:
     def all(self) -> list[Peer]:
         return list(self._peers.values())
 
-    def refusal(self, identity: bytes, hello: Hello) -> str:
+    def refusal(self, identity: bytes, hello: Hello, key: str) -> str:
         """Why this Hello is not welcomed; "" if it is."""
         if hello.protocol != PROTOCOL:
             return f"protocol {hello.protocol} is not spoken here; this station speaks {PROTOCOL}"
@@ -73,28 +77,40 @@ class Peers:
             lacks = [need for need in self._needs if need not in hello.capabilities]
             if lacks:
                 return f"the role disposition needs the capability {lacks[0]} at this station"
-        for peer in self._peers.values():
-            other = peer.identity != identity and peer.hello.boot != hello.boot
-            if other and peer.hello.role == hello.role and not peer.lost:
-                return f"the role {hello.role} is taken by {peer.hello.boot}"
+        others = [
+            peer
+            for peer in self._peers.values()
+            if peer.identity != identity and not _is_again(peer, hello, key)
+        ]
+        for peer in others:
+            if peer.hello.boot == hello.boot:
+                return "this boot id is taken"
+            if peer.hello.role == hello.role and not peer.lost:
+                return f"the role {hello.role} is taken"
+        if len(others) >= AT_MOST:
+            return f"{AT_MOST} controllers are here, and no more are admitted"
         return ""
 
-    def welcome(self, identity: bytes, hello: Hello) -> tuple[Peer, bool]:
-        """Enter a controller, and whether it is new; it replaces a lost one of its role."""
+    def welcome(self, identity: bytes, hello: Hello, key: str) -> tuple[Peer, bytes | None]:
+        """Enter a controller, and its connection before this one, if it is known from there.
+
+        It replaces a lost one of its role, and whatever this connection was before.
+        """
         counts: dict[Action, int] | None = None
+        before: bytes | None = None
         for peer in self.all():
-            again = peer.hello.boot == hello.boot  # the same controller on a new connection
+            again = _is_again(peer, hello, key)
             if again:
-                counts = peer.counts
-            if again or peer.hello.role == hello.role:
+                counts, before = peer.counts, peer.identity
+            if again or peer.hello.role == hello.role or peer.identity == identity:
                 self.forget(peer.identity)
         same_clock = bool(self._host) and hello.host == self._host
         peer = Peer(identity, hello, same_clock or self._ticking, ClockOffset())
-        peer.counts = counts or {}
+        peer.counts, peer.key = counts, key
         self._peers[identity] = peer
         if hello.role == DISPOSITION:
             self.disposition = peer
-        return peer, counts is None
+        return peer, before
 
     def forget(self, identity: bytes) -> Peer | None:
         peer = self._peers.pop(identity, None)
@@ -113,3 +129,9 @@ class Peers:
                 peer.lost = True
                 found.append(peer)
         return found
+
+
+def _is_again(peer: Peer, hello: Hello, key: str) -> bool:
+    """The same controller, in the same role and with the same key, saying Hello once more."""
+    known = (peer.hello.boot, peer.hello.role, peer.key)
+    return known == (hello.boot, hello.role, key)

@@ -7,6 +7,7 @@ listener sees what it missed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +55,11 @@ class Publisher:
         self._seq += 1
         data = msgspec.json.encode({"seq": self._seq, **body})
         self._socket.send_multipart((topic.encode(), data), zmq.NOBLOCK)
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Connections the gate has refused, by kind."""
+        return self._gate.refused if self._gate else Counter()
 
     def poll(self) -> None:
         """Count and report who was refused."""

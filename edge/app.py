@@ -86,7 +86,7 @@ class Rig(NamedTuple):
             "conservation_errors": ledger.errors,
             "workers_warm": self.engine.warm,
             "workers_replaced": self.engine.replaced,
-            "controller": self.actuator.controller,
+            "controller": bool(self.actuator.controller),
             "session": self.actuator.session,
             "dropped": self.actuator.dropped,
             "refused": self.actuator.refused,

@@ -111,7 +111,7 @@ class Inspection:
             if word is None:
                 break
             self._hear(word)
-        self._close_parts(self._clock.now_ns())
+        self._close_parts(self._clock.now_ns(), unread=self._actuator.backlog)
         self._interlock.engine(self._engine.trouble)
         self._actuator.hold(self._interlock.hold_line)
         self._on_turn(self._clock.now_ns())
@@ -311,15 +311,18 @@ class Inspection:
         part.applied, part.received_ns = ack.action, ack.received_ns
         part.acked_ns = self._clock.now_ns()
 
-    def _close_parts(self, now_ns: int) -> None:
-        """Hand finished parts to the recorder in trigger order; an ack too late to come is lost."""
+    def _close_parts(self, now_ns: int, *, unread: bool) -> None:
+        """Hand finished parts to the recorder in trigger order; an ack too late to come is lost.
+
+        unread: there may be acks that have come and were not read yet.
+        """
         while self._unclosed:
             number = self._unclosed[0]
             part = self._parts[number]
             if part.decision is None:
                 return
             if part.acked_ns == 0:
-                if part.controller and now_ns < self._ack_by_ns(part):
+                if part.controller and (unread or now_ns < self._ack_by_ns(part)):
                     return
                 self._check(self.ledger.lose())
                 self._recorder.event("unacked", number, "no ack from the controller")

@@ -5,6 +5,7 @@ All of it is served from the end of the loop's turns, and nothing of it waits.
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,6 +70,8 @@ class Service:
             self._desk.answer(request, self._serve(request))
         if self.announcer:
             self.announcer.turn(now_ns)
+        if self._publisher:
+            self._publisher.poll()
         if (line := self._line()) != self._state:
             self._state = line
             self._notify.status(line)
@@ -92,7 +95,10 @@ class Service:
         return {"ok": True, **self._status()}
 
     def _status(self) -> dict[str, Any]:
-        return {"station": self._name, **(self._station.status() if self._station else {})}
+        status = {"station": self._name, **(self._station.status() if self._station else {})}
+        if self._publisher:
+            status["listeners_refused"] = self._publisher.refused
+        return status
 
     def _line(self) -> str:
         assert self._station is not None
@@ -104,6 +110,10 @@ class Service:
 def serving(station: Station, fanout: Fanout, keys: Path) -> Iterator[Service]:
     """Open what a daemon needs, and take SIGTERM and SIGINT; all given back on the way out."""
     with ExitStack() as stack:
+        # select() takes descriptors below 1024 only: whoever opens connections by the thousand
+        # is refused them, instead of being given the numbers that the next worker needs.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
         publisher = None
         if station.publish.bind:
             gate_for = publish_gate(station.publish, station.controller, keys, fanout.event)

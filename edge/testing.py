@@ -210,6 +210,10 @@ class RecordingActuator:
     def hold(self, on: bool) -> None:
         self.held = on
 
+    @property
+    def backlog(self) -> bool:
+        return False
+
     def command(self, decision: Decision, deadline: Deadline) -> int:
         now_ns = self._clock.now_ns()
         self.commands.append((now_ns, decision))

@@ -296,7 +296,7 @@ class WorkerEngine:
         self.failures += 1
         self._answered = 0
         if not self._workers:
-            self.trouble = detail
+            self.trouble = detail or str(fault)
         self._event("worker_replaced", frame.part if frame else 0, detail)
         if frame:
             self._pool.quarantine(frame.slot)
@@ -304,7 +304,7 @@ class WorkerEngine:
         worker.process.process.kill()
         worker.process.link.close()
         self._keeper.bury(worker.process, frame.slot if frame else None)
-        self._keeper.spawn(self.failures, gently=True)
+        self._keeper.spawn(self.failures, gently=bool(self._workers))
 
 
 def _lease(frame: Frame) -> tuple[int, int, int]:

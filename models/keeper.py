@@ -163,7 +163,11 @@ class Keeper:
             now_ns = self._clock.now_ns()
             # Corpses first: the jobs queued behind this one free slots that parts are waiting for.
             if self._jobs.empty() and self._tries and self._tries[0][0] <= now_ns:
-                self._start(self._tries.pop(0)[1])
+                spawn = self._tries.pop(0)[1]
+                try:
+                    self._start(spawn)
+                except Exception as error:  # the thread's boundary: without it, no engine for good
+                    self._fail(spawn, f"the engine worker cannot be started: {error!r}")
 
     def _patience_s(self) -> float | None:
         if self._corpses:
@@ -197,9 +201,14 @@ class Keeper:
             if not detail:
                 self._post(Ready(worker))
                 return
-            _end(worker)
+            worker.link.close()
+            worker.process.kill()
+            self._corpses.append(_Bury(worker, None))
+        self._fail(spawn, detail)
+
+    def _fail(self, spawn: _Spawn, detail: str) -> None:
         self._post(Lost(detail))
-        self._try_later(_Spawn(max(spawn.failures, FREE_TRIES) + 1, gently=True))
+        self._try_later(_Spawn(max(spawn.failures, FREE_TRIES) + 1, spawn.gently))
 
     def _launch(self, gently: bool) -> WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -229,10 +238,11 @@ class Keeper:
         head = word.read()
         if size != len(word.data) or head.kind not in (READY, FAILED):
             return "the engine worker ended before it was ready"
-        return said(head.detail) if head.kind == FAILED else ""
+        return (said(head.detail) or "failed without a word") if head.kind == FAILED else ""
 
 
 def _end(worker: WorkerProcess) -> None:
     worker.link.close()
     worker.process.kill()
-    worker.process.wait()
+    with suppress(subprocess.TimeoutExpired):  # stuck in the kernel: it goes when it can
+        worker.process.wait(timeout=2.0)

@@ -182,13 +182,15 @@ class _Run:
             case "controller_stop":
                 self._stop(self._arm.process, 1000)
             case "station_stall":
-                self._stop(self._process, dice.randrange(30, 160))
+                # Mostly shorter than the wait for an ack; one in eight outlasts that, too.
+                self._stop(self._process, dice.choice((40, 70, 90, 110, 130, 150, 160, 700)))
             case "network_stall":
                 self._arm.link.running.clear()
                 self._rest(dice.randrange(60, 400))
                 self._arm.link.running.set()
             case "hostile_bytes":
-                attack(self._ports, socket_path(self._station.name), dice)
+                if not attack(self._ports, socket_path(self._station.name), dice):
+                    return  # not reached: not injected
                 settle_ns = 0
             case _:
                 return
@@ -201,7 +203,9 @@ class _Run:
         self._arm = self._spare
         self._arm.link.let_in()
         until_ns = now_ns() + 5 * NS_PER_S
-        while not self._arm.is_in_session and now_ns() < until_ns:
+        while not self._arm.is_in_session:
+            if now_ns() > until_ns:
+                raise EdgeError("the next controller was not welcomed within 5 s")
             self._rest(5)
         self._spare = self._controller()
         while not self._spare.link.is_knocked_at() and now_ns() < until_ns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
@@ -40,32 +41,39 @@ def messages(dice: random.Random) -> list[bytes]:
     ]
 
 
-def attack(ports: tuple[int, ...], desk: Path, dice: random.Random) -> None:
-    """Say all of it, once: raw bytes to every port and the control socket, messages over ZeroMQ."""
+def attack(ports: tuple[int, ...], desk: Path, dice: random.Random) -> bool:
+    """Say all of it, once: raw bytes to every port and the control socket, messages over ZeroMQ.
+
+    False where some socket could not even be reached.
+    """
+    reached = [_raw(str(desk), socket.AF_UNIX, dice)]
     for port in ports:
-        _raw(("127.0.0.1", port), socket.AF_INET, dice)
+        reached.append(_raw(("127.0.0.1", port), socket.AF_INET, dice))
         _over_zmq(f"tcp://127.0.0.1:{port}", dice)
-    _raw(str(desk), socket.AF_UNIX, dice)
+    return all(reached)
 
 
-def _raw(address: object, family: int, dice: random.Random) -> None:
+def _raw(address: object, family: int, dice: random.Random) -> bool:
     greeting = bytes.fromhex("ff00000000000000017f0301") + b"NULL".ljust(20, b"\0") + bytes(32)
     data = dice.choice((b"", b'{"verb": "hold"', greeting)) + dice.randbytes(dice.randrange(600))
-    try:
-        with socket.socket(family) as link:
-            link.settimeout(_SAID_WITHIN_MS / 1000)
+    with socket.socket(family) as link:
+        link.settimeout(_SAID_WITHIN_MS / 1000)
+        try:
             link.connect(address)  # type: ignore[arg-type]
+        except OSError:
+            return False
+        with suppress(OSError):  # it hung up on us: that is its right
             link.sendall(data)
-    except OSError:
-        pass  # it hung up on us: that is its right
+    return True
 
 
 def _over_zmq(address: str, dice: random.Random) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
-        peer.linger = _SAID_WITHIN_MS
+        peer.linger = peer.sndtimeo = _SAID_WITHIN_MS
         peer.connect(address)
-        for data in messages(dice):
-            peer.send(data)
-        peer.send_multipart([b"two", b"frames"])
-        if dice.randrange(8) == 0:
-            peer.send(bytes(MAX_BYTES + 1))
+        with suppress(zmq.Again):  # it hung up: a publisher does, on anyone who is no subscriber
+            for data in messages(dice):
+                peer.send(data)
+            peer.send_multipart([b"two", b"frames"])
+            if dice.randrange(8) == 0:
+                peer.send(bytes(MAX_BYTES + 1))

@@ -7,7 +7,7 @@ an ACCEPT was on a fault, or late, is judged without it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from edge.stats import percentiles
 # A part is also touched by what happened so shortly before its trigger: queues empty, workers
 # change over, a stalled socket drains.
 AFTER_NS = 20 * NS_PER_MS
+OF_THE_PLANNED = 0.85  # of each kind must have happened: a part that is refused meets no worker
 
 
 T = TypeVar("T")
@@ -40,15 +41,23 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of `edge chaos`; `broken` names every promise that did not hold."""
+    """The result of `edge chaos`; `broken` names every promise that did not hold.
+
+    availability: of the parts that no injected fault touched, the share with a verdict that the
+    controller applied in time. Of those, too: verdicts_changed against a run without faults,
+    misapplied (the controller did something else, twice or nothing), untouched_unacked.
+    """
 
     parts: int
     verdicts: int
     accepts: int
+    planned: dict[str, int]
     injected: dict[str, int]
     conservation_errors: int
     accepts_on_fault: int
+    defective_accepted: int
     late_commands: int
+    applied_twice: int
     unacked: int
     defaults: dict[str, int]
     defaults_without_cause: int
@@ -56,85 +65,111 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     overshoot_unstalled_ms: dict[str, float] | None
     availability: float | None
     untouched: int
-    untouched_verdicts_changed: int
-    applied_twice: int
+    verdicts_changed: int
+    misapplied: int
+    untouched_unacked: int
     wall_s: float
     broken: tuple[str, ...] = ()
 
 
+class _Logs:
+    """Everything written down in a run, joined by part."""
+
+    def __init__(self, folder: Path, budget_ns: int) -> None:
+        self.budget_ns = budget_ns
+        self.triggers = {t.part: t for t in _read(folder / TRIGGERS, Triggered)}
+        self.injected = _read(folder / INJECTED, Injected)
+        self.records = _read(folder / RECORDS, PartRecord)
+        (self.balance,) = _read(folder / "balance.json", Balance)
+        self.applied: defaultdict[int, list[Applied]] = defaultdict(list)
+        for path in sorted(folder.glob("arm*.jsonl")):
+            for line in _read(path, Applied):
+                if line.event == "applied":
+                    self.applied[line.part].append(line)
+        self.accepts = [
+            line
+            for lines in self.applied.values()
+            for line in lines
+            if line.action in (Action.ACCEPT, Action.REWORK)
+        ]
+        self.touched = _touched(self.triggers, self.injected, budget_ns)
+
+    def is_late(self, line: Applied) -> bool:
+        """By the camera's clock and the controller's, whatever the station thought."""
+        return line.applied_ns > self.triggers[line.part].trigger_ns + self.budget_ns
+
+    def is_as_decided(self, record: PartRecord) -> bool:
+        """The controller did what the station decided, once, and in time where that matters."""
+        lines = self.applied[record.part]
+        same = len(lines) == 1 and lines[0].action == record.decision.action
+        return same and not (lines[0] in self.accepts and self.is_late(lines[0]))
+
+
 def judge(
-    plan: Plan,
-    station: Station,
-    folder: Path,
-    expected: dict[int, Verdict],
-    wall_s: float,
+    plan: Plan, station: Station, folder: Path, expected: dict[int, Verdict], wall_s: float
 ) -> ChaosReport:
     """Read every log of a finished run. expected: a picture's verdict in a run without faults."""
-    triggers = {t.part: t for t in _read(folder / TRIGGERS, Triggered)}
-    injected = _read(folder / INJECTED, Injected)
-    records = _read(folder / RECORDS, PartRecord)
-    (balance,) = _read(folder / "balance.json", Balance)
-    applied = [
-        line
-        for path in sorted(folder.glob("arm*.jsonl"))
-        for line in _read(path, Applied)
-        if line.event == "applied"
-    ]
-    budget_ns = round(station.budget_ms * NS_PER_MS)
-    touched = _touched(triggers, injected, budget_ns)
-    stalls = [one for one in injected if one.kind == "station_stall"]
-    stalled = _touched(triggers, stalls, budget_ns)
-    fatal = {one.part for one in injected if one.kind in NO_VERDICT}
-    accepts = [line for line in applied if line.action in (Action.ACCEPT, Action.REWORK)]
-    untouched = [record for record in records if record.part not in touched]
-    changed = sum(
-        record.decision.verdict is not expected[triggers[record.part].picture]
-        for record in untouched
-        if record.decision.verdict is not None
-    )
-    judged = sum(record.decision.verdict is not None for record in untouched)
-    counted = Counter(line.part for line in applied)
-    timed_out = [r for r in records if r.decision.fault is not None]
+    logs = _Logs(folder, round(station.budget_ms * NS_PER_MS))
+    fatal = {one.part for one in logs.injected if one.kind in NO_VERDICT}
+    stalls = [one for one in logs.injected if one.kind == "station_stall"]
+    stalled = _touched(logs.triggers, stalls, logs.budget_ns)
+    defaults = [r for r in logs.records if r.decision.verdict is None]
+    untouched = [r for r in logs.records if r.part not in logs.touched]
+    judged = [r for r in untouched if r.decision.verdict is not None]
+    missing = set(logs.triggers) ^ {r.part for r in logs.records}
+
+    def shown(part: int) -> Verdict:
+        return expected[logs.triggers[part].picture]
+
     report = ChaosReport(
-        parts=len(triggers),
-        verdicts=sum(record.decision.verdict is not None for record in records),
-        accepts=sum(line.action == Action.ACCEPT for line in applied),
-        injected=dict(sorted(Counter(one.kind for one in injected).items())),
-        conservation_errors=balance.errors
-        + (len(triggers) != balance.triggers)
-        + (len(records) != len(triggers)),
-        accepts_on_fault=sum(line.part in fatal for line in accepts),
-        late_commands=sum(
-            line.applied_ns > triggers[line.part].trigger_ns + budget_ns for line in accepts
-        ),
-        unacked=balance.unacked,
-        defaults=dict(sorted(Counter(str(r.decision.fault) for r in timed_out).items())),
-        defaults_without_cause=sum(
-            r.decision.verdict is None and r.decision.fault is None for r in records
-        ),
-        overshoot_ms=percentiles(_overshoots(timed_out)),
+        parts=len(logs.triggers),
+        verdicts=len(logs.records) - len(defaults),
+        accepts=sum(line.action == Action.ACCEPT for line in logs.accepts),
+        planned=dict(sorted(Counter(one.kind for one in plan.injections).items())),
+        injected=dict(sorted(Counter(one.kind for one in logs.injected).items())),
+        conservation_errors=logs.balance.errors
+        + len(missing)
+        + (len(logs.triggers) != logs.balance.triggers)
+        + (len(logs.records) != len(logs.triggers)),
+        accepts_on_fault=sum(line.part in fatal for line in logs.accepts),
+        defective_accepted=sum(shown(line.part) is not Verdict.PASS for line in logs.accepts),
+        late_commands=sum(logs.is_late(line) for line in logs.accepts),
+        applied_twice=sum(len(lines) > 1 for lines in logs.applied.values()),
+        unacked=logs.balance.unacked,
+        defaults=dict(sorted(Counter(str(r.decision.fault) for r in defaults).items())),
+        defaults_without_cause=sum(r.decision.fault is None for r in defaults),
+        overshoot_ms=percentiles(_overshoots(defaults)),
         overshoot_unstalled_ms=percentiles(
-            _overshoots([r for r in timed_out if r.part not in stalled])
+            _overshoots([r for r in defaults if r.part not in stalled])
         ),
-        availability=judged / len(untouched) if untouched else None,
+        availability=sum(map(logs.is_as_decided, judged)) / len(untouched) if untouched else None,
         untouched=len(untouched),
-        untouched_verdicts_changed=changed,
-        applied_twice=sum(count > 1 for count in counted.values()),
+        verdicts_changed=sum(r.decision.verdict is not shown(r.part) for r in judged),
+        misapplied=sum(not logs.is_as_decided(r) for r in untouched),
+        untouched_unacked=sum(not r.acked_ns for r in untouched),
         wall_s=round(wall_s, 1),
     )
     return msgspec.structs.replace(report, broken=tuple(_broken(plan, report)))
 
 
 def _broken(plan: Plan, report: ChaosReport) -> list[str]:
+    happened = all(
+        report.injected.get(kind, 0) >= OF_THE_PLANNED * count
+        for kind, count in report.planned.items()
+    )
     promised = [
         ("every part of the plan was triggered", report.parts == plan.parts),
+        ("every kind of fault happened", happened),
         ("conservation is exact", report.conservation_errors == 0),
         ("no ACCEPT on a fault", report.accepts_on_fault == 0),
+        ("no defective part accepted", report.defective_accepted == 0),
         ("no late command", report.late_commands == 0),
         ("no part acted on twice", report.applied_twice == 0),
         ("every default has its cause", report.defaults_without_cause == 0),
         ("availability is at least 0.99", (report.availability or 0.0) >= 0.99),
-        ("untouched parts are judged as without faults", report.untouched_verdicts_changed == 0),
+        ("untouched parts are judged as without faults", report.verdicts_changed == 0),
+        ("untouched parts are acted on as decided, once", report.misapplied == 0),
+        ("untouched parts are acked", report.untouched_unacked == 0),
     ]
     return [promise for promise, held in promised if not held]
 

@@ -16,14 +16,16 @@ def summary(report: ChaosReport) -> str:
         f"injected            {injected}",
         f"defaults            {defaults}",
         f"conservation errors {report.conservation_errors}",
-        f"accepts on a fault  {report.accepts_on_fault}",
+        f"accepts on a fault  {report.accepts_on_fault}, of defective parts "
+        f"{report.defective_accepted}",
         f"late commands       {report.late_commands}",
         f"applied twice       {report.applied_twice}",
         f"unacked             {report.unacked}",
         f"overshoot           {_spread(report.overshoot_ms)}",
         f"  without stalls    {_spread(report.overshoot_unstalled_ms)}",
         f"availability        {available} of {report.untouched} untouched parts, "
-        f"{report.untouched_verdicts_changed} judged otherwise than without faults",
+        f"{report.verdicts_changed} judged otherwise than without faults, "
+        f"{report.misapplied} misapplied, {report.untouched_unacked} unacked",
     ]
     broken = [f"BROKEN: {promise}" for promise in report.broken]
     return "\n".join(lines + (broken or ["every promise held"]))

@@ -40,7 +40,7 @@ _SPREAD_NS: dict[Kind, int] = {
     "controller_stop": 1_400 * NS_PER_MS,
     "controller_restart": 500 * NS_PER_MS,
     "network_stall": 500 * NS_PER_MS,
-    "station_stall": 250 * NS_PER_MS,
+    "station_stall": 350 * NS_PER_MS,
     "slow_inference": 120 * NS_PER_MS,
     "burst": 100 * NS_PER_MS,
 }

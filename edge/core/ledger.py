@@ -9,9 +9,11 @@ from which nobody may conclude that a part was good; it is counted and named.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 
 from edge.core.types import Ack, Action, Cause, Decision, Record
+
+REMEMBERED = 64  # controllers that have come and gone
 
 
 class Balance(Record, frozen=True):
@@ -24,6 +26,34 @@ class Balance(Record, frozen=True):
     errors: int
 
 
+class _Book:
+    """What is compared with one controller's cumulative counts."""
+
+    def __init__(self) -> None:
+        self.expected = 0  # parts armed there
+        self.commanded: Counter[Action] = Counter()
+        self.acked: Counter[Action] = Counter()
+        self.told = ""  # the disagreement that stands
+
+    def broken_rule(self, counts: dict[Action, int]) -> str:
+        """Applied counts may exceed the acks only by parts whose ack is outstanding or lost.
+
+        An ACCEPT the station never commanded is an error at once, acked or not.
+        """
+        applied, acked = sum(counts.values()), self.acked.total()
+        if applied < acked:
+            return f"controller applied {acked - applied} fewer than it acked"
+        if applied > self.expected:
+            return f"controller applied {applied - self.expected} more than it was told of"
+        for action in Action:
+            count = counts.get(action, 0)
+            if count < self.acked[action]:
+                return f"controller counts {self.acked[action] - count} {action} fewer than acked"
+            if action is Action.ACCEPT and count > self.commanded[action]:
+                return f"controller accepted {count - self.commanded[action]} never commanded"
+        return ""
+
+
 class Ledger:
     """The station's books for one session. Each method returns "" or the broken rule."""
 
@@ -33,15 +63,15 @@ class Ledger:
         self.acks = 0
         self.unacked = 0
         self.errors = 0
-        self._new_controller("")
+        self._controller = ""  # whose turn it is
+        self._books: OrderedDict[str, _Book] = OrderedDict()
 
-    def _new_controller(self, controller: str) -> None:
-        """One that has started anew counts from zero, and so does everything compared with it."""
-        self._controller = controller
-        self._expected = 0  # parts armed at this controller
-        self._commanded: Counter[Action] = Counter()
-        self._acked: Counter[Action] = Counter()
-        self._gap = 0  # by which its count was last seen to be off
+    def _book(self, controller: str) -> _Book:
+        """One that has started anew counts from zero, and so do we; one that is back goes on."""
+        book = self._books.setdefault(controller, _Book())
+        while len(self._books) > REMEMBERED:
+            self._books.popitem(last=False)
+        return book
 
     @property
     def decided(self) -> int:
@@ -66,15 +96,15 @@ class Ledger:
 
     def expect(self, controller: str) -> None:
         """A part was armed at this controller (its boot id)."""
-        if controller != self._controller:
-            self._new_controller(controller)
-        self._expected += 1
+        self._controller = controller
+        self._book(controller).expected += 1
 
     def decide(self, decision: Decision) -> str:
         """Count a decision; a default is its own kind, whatever action it takes."""
         kind = decision.action if decision.cause is Cause.VERDICT else "default"
         self.decisions[kind] += 1
-        self._commanded[decision.action] += 1
+        if self._controller:
+            self._book(self._controller).commanded[decision.action] += 1
         if self.open < 0:
             return self._broken(f"{self.decided} decisions for {self.triggers} triggers")
         return ""
@@ -86,20 +116,19 @@ class Ledger:
         means that it never knew of the part and has not counted it.
         """
         self.acks += 1
-        current = ack.controller == self._controller
+        book = self._book(ack.controller)
         if ack.state == "refused":
-            self._expected -= current
+            book.expected -= 1
             return ""
-        if current:
-            self._acked[ack.action] += 1
+        book.acked[ack.action] += 1
         if ack.action is not default and (decision is None or ack.action is not decision.action):
             commanded = decision.action if decision else "nothing yet"
             return self._broken(f"part {ack.part}: {ack.action} applied, commanded {commanded}")
-        return self._compare(ack.counts) if current else ""
+        return self._compare(book, ack.counts)
 
     def beat(self, controller: str, counts: dict[Action, int]) -> str:
         """Compare the controller's cumulative counts outside of any part."""
-        return self._compare(counts) if controller == self._controller else ""
+        return self._compare(self._book(controller), counts) if controller else ""
 
     def lose(self) -> str:
         """A part was closed without an ack: the controller may or may not have counted it."""
@@ -114,27 +143,13 @@ class Ledger:
             return self._broken(f"{self.open} parts still open at the end")
         return self.beat(controller, counts) if counts is not None else ""
 
-    def _compare(self, counts: dict[Action, int]) -> str:
-        """Applied counts may exceed the acks only by parts whose ack is outstanding or lost.
-
-        An ACCEPT the station never commanded is an error at once, acked or not.
-        """
-        applied, acked = sum(counts.values()), self._acked.total()
-        gap = applied - acked
-        if not 0 <= gap <= self._expected - acked:
-            if gap == self._gap:
-                return ""  # the same disagreement as before: counted once
-            self._gap = gap
-            return self._broken(
-                f"controller applied {applied}, acked {acked}, expected {self._expected}"
-            )
-        for action in Action:
-            count = counts.get(action, 0)
-            if count < self._acked[action]:
-                return self._broken(f"controller counts {count} {action}, acked more")
-            if action is Action.ACCEPT and count > self._commanded[action]:
-                return self._broken(f"controller accepted {count}, commanded less")
-        return ""
+    def _compare(self, book: _Book, counts: dict[Action, int]) -> str:
+        """A disagreement is counted when it begins, and not every time it is seen."""
+        rule = book.broken_rule(counts)
+        if rule == book.told:
+            return ""
+        book.told = rule
+        return self._broken(rule) if rule else ""
 
     def _broken(self, rule: str) -> str:
         self.errors += 1

@@ -150,6 +150,10 @@ class Actuator(Protocol):
     def counts(self) -> dict[Action, int] | None:
         """That controller's cumulative actions, as last heard; None without one."""
 
+    @property
+    def backlog(self) -> bool:
+        """Whether `poll` has left something unread."""
+
     def fileno(self) -> int:
         """Readable when `poll` may have something."""
 

@@ -183,6 +183,41 @@ def test_an_engine_that_is_gone_is_an_error_that_ends_with_it():
     assert not lock.hold_line
 
 
+def test_an_error_of_a_limit_bars_every_part_whatever_the_engine_does():
+    lock, _ = running(conservation_errors=Limit(limit=1, effect="error"))
+    lock.conservation("counts differ")
+    lock.engine("the worker ended")
+    assert lock.bar() is Cause.FAULT
+    lock.engine("")
+    assert lock.bar() is Cause.FAULT
+    assert lock.reason == "conservation_errors: 1 reached"
+
+
+@pytest.mark.parametrize("end", ["engine", "reset"])
+def test_one_part_at_a_time_does_not_become_all_of_them(end):
+    lock, _ = running(consecutive_faults=Limit(limit=1, effect="error"))
+    lock.hold("anna", "")
+    lock.resume("anna", "", single=True)
+    if end == "engine":
+        lock.engine("the worker ended")
+        lock.engine("")
+    else:
+        lock.part(FAULTY)
+        lock.reset("anna", "")
+    assert lock.state is State.READY
+    assert lock.bar() is Cause.OPERATOR
+
+
+def test_a_reset_while_the_engine_is_away_waits_for_the_engine():
+    lock, _ = running(consecutive_faults=Limit(limit=1, effect="error"))
+    lock.engine("the worker ended")
+    lock.part(FAULTY)
+    assert lock.reset("anna", "") == ""
+    assert (lock.state, lock.reason) == (State.ERROR, "engine: the worker ended")
+    lock.engine("")
+    assert lock.state is EXECUTING
+
+
 def test_an_engine_that_comes_back_does_not_clear_an_error_of_a_limit():
     lock, _ = running(consecutive_faults=Limit(limit=2, effect="error"))
     lock.engine("the worker ended")

@@ -54,13 +54,13 @@ def test_a_balanced_run_has_no_errors(ledger):
         (lambda book: book.trigger(4), "source counts"),
         (lambda book: book.trigger(2), "source counts"),
         (lambda book: book.decide(decision(3)), "decisions for"),
-        (lambda book: book.beat(ARM, {Action.ACCEPT: 1}), "applied 1"),
-        (lambda book: book.beat(ARM, {Action.ACCEPT: 1, Action.REJECT: 2}), "applied 3"),
-        (lambda book: book.beat(ARM, {Action.ACCEPT: 2}), "accepted 2"),
-        (lambda book: book.beat(ARM, {Action.REJECT: 2}), "acked more"),
+        (lambda book: book.beat(ARM, {Action.ACCEPT: 1}), "applied 1 fewer"),
+        (lambda book: book.beat(ARM, {Action.ACCEPT: 1, Action.REJECT: 2}), "applied 1 more"),
+        (lambda book: book.beat(ARM, {Action.ACCEPT: 2}), "accepted 1 never"),
+        (lambda book: book.beat(ARM, {Action.REJECT: 2}), "accept fewer"),
         (lambda book: book.close(3, ARM, None), "source counted 3"),
         (lambda book: book.close(1, ARM, None), "source counted 1"),
-        (lambda book: book.close(2, ARM, {Action.ACCEPT: 1}), "controller applied 1"),
+        (lambda book: book.close(2, ARM, {Action.ACCEPT: 1}), "applied 1 fewer"),
     ],
 )
 def test_each_side_broken_in_turn_is_named_and_counted(ledger, broken, words):
@@ -71,7 +71,7 @@ def test_each_side_broken_in_turn_is_named_and_counted(ledger, broken, words):
 def test_an_accept_that_was_never_commanded_is_an_error_even_unacked():
     ledger = opened(1, 2)
     ledger.decide(decision(1, Action.REJECT))
-    assert "accepted 1" in ledger.beat(ARM, {Action.ACCEPT: 1})
+    assert "accepted 1 never" in ledger.beat(ARM, {Action.ACCEPT: 1})
 
 
 def test_a_part_left_open_is_an_error_at_the_end(ledger):
@@ -117,7 +117,7 @@ def test_a_lost_ack_bounds_the_final_count_and_does_not_lift_it():
     ledger = opened(1)
     ledger.decide(decision(1))
     ledger.lose()
-    assert "applied 99" in ledger.close(1, ARM, {Action.ACCEPT: 99})
+    assert "applied 98 more" in ledger.close(1, ARM, {Action.ACCEPT: 99})
 
 
 def test_a_controller_that_starts_anew_counts_from_zero_and_so_do_we(ledger):
@@ -131,8 +131,20 @@ def test_a_controller_that_starts_anew_counts_from_zero_and_so_do_we(ledger):
     ledger.decide(decision(4))
     answer = Ack(4, "applied", Action.ACCEPT, 0, {Action.ACCEPT: 1}, "arm again")
     assert ledger.ack(answer, decision(4), Action.REJECT) == ""
-    assert ledger.beat(ARM, {Action.ACCEPT: 9}) == ""  # a late word of the old one
-    assert "applied 2" in ledger.beat("arm again", {Action.ACCEPT: 2})
+    assert "applied 1 more" in ledger.beat("arm again", {Action.ACCEPT: 2})
+
+
+def test_one_that_was_only_away_goes_on_counting_where_it_was(ledger):
+    ledger.trigger(3)
+    ledger.expect("other")
+    ledger.decide(decision(3, Action.REJECT))
+    ledger.lose()
+    ledger.trigger(4)
+    ledger.expect(ARM)
+    ledger.decide(decision(4))
+    back = ack(4, Action.ACCEPT, accept=2, reject=1)
+    assert ledger.ack(back, decision(4), Action.REJECT) == ""
+    assert ledger.close(4, ARM, {Action.ACCEPT: 2, Action.REJECT: 1}) == ""
 
 
 def test_a_refused_part_is_counted_by_nobody(ledger):
@@ -142,4 +154,4 @@ def test_a_refused_part_is_counted_by_nobody(ledger):
     refused = Ack(3, "refused", Action.REJECT, 0, {Action.ACCEPT: 1, Action.REJECT: 1}, ARM)
     assert ledger.ack(refused, decision(3), Action.REJECT) == ""
     assert ledger.close(3, ARM, {Action.ACCEPT: 1, Action.REJECT: 1}) == ""
-    assert "applied 3" in ledger.beat(ARM, {Action.ACCEPT: 1, Action.REJECT: 2})
+    assert "applied 1 more" in ledger.beat(ARM, {Action.ACCEPT: 1, Action.REJECT: 2})
