@@ -156,10 +156,10 @@ class RouterActuator:
             now_ns = clock.now_ns()
             if now_ns >= until_ns:
                 bind, wait = self._options.bind, self._options.wait_s
-                raise WireError(
-                    f"no controller connected to {bind} within {wait:g} s; "
-                    f"start one, for example: edge arm --connect {bind}"
-                )
+                nobody = f"no controller connected to {bind} within {wait:g} s"
+                if self._refusals:
+                    raise WireError(f"{nobody}; one was refused: {self._refusals[-1][1]}")
+                raise WireError(f"{nobody}; start one, for example: edge arm --connect {bind}")
             clock.wait((self.fileno(),), min(until_ns, now_ns + 20 * NS_PER_MS))
             self.poll(self._clock.now_ns())
 

@@ -133,6 +133,8 @@ def arm(
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Be the reference controller: default until a provably fresh ACCEPT."""
+    if rest is Rest.PASS and not (part_sensor or sensor or line_stop):
+        raise EdgeError("--rest pass: needs --sensor FIFO, --part-sensor or --line-stop")
     from control.access import client_of
     from control.arm_link import identity, serve
     from edge.core.process import die_with_parent

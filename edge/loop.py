@@ -238,9 +238,10 @@ class Inspection:
             self._recorder.event("late_answer", answer.part, "came after decide_by; not sent")
             return
         part.stamps, part.answered_ns = answer.stamps, now_ns
-        if isinstance(answer.outcome, Fault):
-            self._recorder.event(answer.outcome, answer.part, answer.detail)
-        self._decide(answer.part, self._policy.decide(answer.part, answer.outcome))
+        decision = self._policy.decide(answer.part, answer.outcome)
+        if decision.fault is not None:
+            self._recorder.event(decision.fault, answer.part, decision.detail or answer.detail)
+        self._decide(answer.part, decision)
 
     def _expire(self, now_ns: int) -> None:
         """What stands at decide_by goes out: the default."""

@@ -156,6 +156,46 @@ def test_no_controller_connected(station):
     assert "edge arm --connect" in line
 
 
+def test_a_machine_that_rests_at_pass_without_sensor_or_line_stop():
+    line = refused("arm", "--connect", "tcp://127.0.0.1:1", "--rest", "pass")
+    assert "--rest pass: needs --sensor FIFO, --part-sensor or --line-stop" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ctl", "status", "--station", "nobody-here"), "no station nobody-here is running"),
+        (("ctl", "status", "--station", "a b"), "a b"),
+        (("ctl", "dance"), "dance"),
+        (("keys", "make", "a/b"), "key name 'a/b': allowed"),
+        (("arm", "--connect", "tcp://127.0.0.1:1", "--key", "x.key"), "--key and --server-key"),
+        (("arm", "--connect", "tcp://127.0.0.1:1", "--role", "A"), "--role A: allowed"),
+        (("conformance", "--bind", "nonsense"), "nonsense"),
+    ],
+)
+def test_a_mistake_at_the_daemons_commands_is_one_line(arguments, words):
+    assert words in refused(*arguments)
+
+
+def test_an_address_that_others_can_reach_needs_keys(station):
+    line = refused("run", station(controller='bind = "tcp://0.0.0.0:5599"'))
+    assert "controller.bind = tcp://0.0.0.0:5599: others can reach it" in line
+    assert "edge keys make NAME" in line
+
+
+def test_keys_are_made_and_listed_and_an_open_one_is_an_alarm(tmp_path):
+    made = edge("keys", "make", "cell-1", "--folder", str(tmp_path))
+    assert made.returncode == 0
+    assert (tmp_path / "cell-1.key").stat().st_mode & 0o777 == 0o600
+    listed = edge("keys", "list", "--folder", str(tmp_path))
+    assert listed.returncode == 0
+    assert "cell-1" in listed.stdout
+    (tmp_path / "cell-1.key").chmod(0o640)
+    listed = edge("keys", "list", "--folder", str(tmp_path))
+    assert listed.returncode == 1
+    assert "chmod 600" in listed.stdout
+
+
 def test_a_port_in_use(station):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -71,6 +71,31 @@ def test_one_line_names_file_key_and_allowed_values(write, old, new, line):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("[limits]\nmissed_acks = { limit = 0 }", "limits.missed_acks.limit: expected `int` >= 1"),
+        ("[limits]\nreject_rate = { limit = 0.0 }", "limits.reject_rate.limit: expected `float` >"),
+        (
+            '[limits]\nmissed_acks = { limit = 2, effect = "stop" }',
+            "missed_acks.effect: invalid enum value 'stop'; allowed: warn | hold_line | error",
+        ),
+        ('pose_for = ["rework"]', "controller.pose_for needs the table [pose]: frame, mm_per_px"),
+        ('pose_for = ["rework"]\n[pose]\nframe = "belt"', "pose.mm_per_px: missing"),
+        ("at_ms = 1.0\nat_counts = 3", "at_ms and at_counts are two answers to one question"),
+        ("[realtime]\nfifo = 99", "realtime.fifo: expected `int` <= 90"),
+        (
+            '[realtime]\ncpus = "all"',
+            "realtime.cpus: invalid enum value 'all'; allowed: auto | any",
+        ),
+    ],
+)
+def test_what_a_daemon_needs_is_checked_at_the_start(write, more, line):
+    with pytest.raises(ConfigError) as caught:
+        load(write(f"{GOOD}{more}\n"), Station)
+    assert line in str(caught.value)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml", Station)
