@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.chaos.hostile import attack
 from bench.chaos.judge import ChaosReport, judge
-from bench.chaos.logs import INJECTED, RECORDS, Injected, Lines
+from bench.chaos.logs import INJECTED, Injected, Lines
 from bench.chaos.network import Link
 from bench.chaos.plan import KINDS, Injection, Kind, Plan, draw
 from bench.chaos.station import BANK, CALL, bank
@@ -135,7 +135,7 @@ class _Run:
         self._by_part = {one.part: one for one in plan.injections}
         self._lost = {one.part for one in plan.injections if one.kind == "lost_ack"}
         self._ports = (_port(station.controller.bind), _port(station.publish.bind))
-        self._made = 0
+        self._made = self._part = 0
 
     def __enter__(self) -> _Run:
         self._calls, theirs = os.pipe()
@@ -164,12 +164,11 @@ class _Run:
                 data = os.read(self._calls, CALL.size)
                 if not data:
                     break
-                (part,) = CALL.unpack(data)
-                self._do(self._by_part[part])
+                (self._part,) = CALL.unpack(data)
+                self._do(self._by_part[self._part])
             if now_ns() > tell_ns:
                 tell_ns = now_ns() + 10 * NS_PER_S
-                done = _lines(self._folder / RECORDS)
-                self._say(f"{done} of {self._plan.parts} parts")
+                self._say(f"part {self._part} of {self._plan.parts}")
         if code := self._process.wait():
             raise EdgeError(f"the station ended with exit code {code}")
 
@@ -235,7 +234,3 @@ class _Run:
 
 def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
-
-
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0

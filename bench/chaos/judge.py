@@ -44,8 +44,9 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     """The result of `edge chaos`; `broken` names every promise that did not hold.
 
     availability: of the parts that no injected fault touched, the share with a verdict that the
-    controller applied in time. Of those, too: verdicts_changed against a run without faults,
-    misapplied (the controller did something else, twice or nothing), untouched_unacked.
+    controller obeyed in time. Of those, too: verdicts_changed against a run without faults,
+    misapplied (the controller did neither what was decided nor its default, or twice, or
+    nothing), untouched_unacked.
     """
 
     parts: int
@@ -98,6 +99,11 @@ class _Logs:
         """By the camera's clock and the controller's, whatever the station thought."""
         return line.applied_ns > self.triggers[line.part].trigger_ns + self.budget_ns
 
+    def is_admissible(self, record: PartRecord, default: Action) -> bool:
+        """The controller did one thing with the part: what was decided, or its default."""
+        actions = [line.action for line in self.applied[record.part]]
+        return len(actions) == 1 and actions[0] in (record.decision.action, default)
+
     def is_as_decided(self, record: PartRecord) -> bool:
         """The controller did what the station decided, once, and in time where that matters."""
         lines = self.applied[record.part]
@@ -145,7 +151,7 @@ def judge(
         availability=sum(map(logs.is_as_decided, judged)) / len(untouched) if untouched else None,
         untouched=len(untouched),
         verdicts_changed=sum(r.decision.verdict is not shown(r.part) for r in judged),
-        misapplied=sum(not logs.is_as_decided(r) for r in untouched),
+        misapplied=sum(not logs.is_admissible(r, station.policy.default) for r in untouched),
         untouched_unacked=sum(not r.acked_ns for r in untouched),
         wall_s=round(wall_s, 1),
     )
@@ -168,7 +174,7 @@ def _broken(plan: Plan, report: ChaosReport) -> list[str]:
         ("every default has its cause", report.defaults_without_cause == 0),
         ("availability is at least 0.99", (report.availability or 0.0) >= 0.99),
         ("untouched parts are judged as without faults", report.verdicts_changed == 0),
-        ("untouched parts are acted on as decided, once", report.misapplied == 0),
+        ("untouched parts are acted on once, as decided or by default", report.misapplied == 0),
         ("untouched parts are acked", report.untouched_unacked == 0),
     ]
     return [promise for promise, held in promised if not held]

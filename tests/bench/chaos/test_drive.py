@@ -22,7 +22,10 @@ def test_everything_broken_once_and_no_promise_of_safety_with_it(tmp_path):
     assert report.parts == 320
     # A machine that is busy may be slow with a verdict; it may not be wrong about one.
     slow = {
-        *("availability is at least 0.99", "untouched parts are acted on as decided, once"),
+        *(
+            "availability is at least 0.99",
+            "untouched parts are acted on once, as decided or by default",
+        ),
         *("untouched parts are acked", "every kind of fault happened"),
     }
     assert set(report.broken) <= slow
