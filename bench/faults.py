@@ -101,6 +101,7 @@ class _BareActuator(RouterActuator):
     """Commands and nothing else: no Expect, hence no resends; for what those cost."""
 
     def expect(self, part: int, number: int, default: Action, deadline: Deadline) -> str:
+        self._unacked.expect(part, b"", deadline.trigger_ns, deadline.act_by_ns)
         return self.controller
 
 
@@ -126,7 +127,7 @@ def _latency_p50_ms(*, bare: bool, parts: int = 300) -> float:
         bind = f"ipc://{name}/s.ipc"
         controller = ControllerOptions(bind=bind)
         if bare:  # a beat in a quarter of an hour
-            controller = ControllerOptions(bind=bind, beat_ms=1e6, lost_ms=1e6)
+            controller = ControllerOptions(bind=bind, beat_ms=1e6, lost_ms=1e6, resend_ms=1e6)
         station = Station(
             camera=SyntheticOptions(),
             engine=EngineOptions(model="synthetic-part", standby=not bare),
