@@ -151,6 +151,7 @@ class WorkerEngine:
         idle_too = now_ns >= self._look_ns
         if idle_too:
             self._look_ns = now_ns + LOOK_NS
+            self.times.settle()
         for place, worker in enumerate(list(self._workers)):
             if worker.frame or place == 0 or idle_too:
                 self._receive(worker, now_ns)

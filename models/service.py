@@ -10,21 +10,24 @@ from __future__ import annotations
 from collections import deque
 
 KEPT = 200
-EVERY = 16  # flights between two sorts of the window; a sort takes 12 us
 
 
 class ServiceTimes:
-    """The last flights; `p99_ns` and `p50_ns` are 0 until the first is known."""
+    """The last flights; `p99_ns` and `p50_ns` are as of the last `settle`, 0 before the first."""
 
     def __init__(self) -> None:
         self._flights: deque[int] = deque(maxlen=KEPT)
-        self._unsorted = 0
+        self._unsettled = False
         self.p50_ns = self.p99_ns = 0
 
     def add(self, flight_ns: int) -> None:
+        """Nothing is computed here: between an answer and its command every microsecond counts."""
         self._flights.append(flight_ns)
-        self._unsorted += 1
-        if self._unsorted >= EVERY or len(self._flights) < EVERY:
+        self._unsettled = True
+
+    def settle(self) -> None:
+        """Compute the percentiles if there is anything new; 12 us, so not while a part waits."""
+        if self._unsettled:
             self._sort()
 
     def forget_slowest(self) -> None:
@@ -34,7 +37,7 @@ class ServiceTimes:
             self._sort()
 
     def _sort(self) -> None:
-        self._unsorted = 0
+        self._unsettled = False
         ordered = sorted(self._flights)
         last = len(ordered) - 1
         self.p50_ns = ordered[last // 2] if ordered else 0

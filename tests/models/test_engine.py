@@ -322,6 +322,7 @@ def test_a_frame_that_cannot_be_answered_in_time_is_refused_and_the_slow_spell_f
     assert pair.engine.refusal(now, now + NS_PER_MS) is None  # nothing measured yet
     for _ in range(30):
         pair.engine.times.add(60 * NS_PER_MS)
+    pair.engine.times.settle()
     assert pair.engine.refusal(now, now + 45 * NS_PER_MS)[0] is Fault.NOT_ADMITTED
     for _ in range(30):
         pair.engine.refusal(now, now + 45 * NS_PER_MS)
