@@ -272,12 +272,15 @@ class RouterActuator:
         With everything that came read: what waited in the socket while the station itself stood
         still is neither lost nor silence.
         """
+        within_ms = self._options.confirm_ms
         for data in self._unacked.again(now_ns):  # without a controller too: they must expire
             if disposition := self._peers.disposition:
                 self._tell(disposition.identity, data)
         while (part := self._unconfirmed.overdue(now_ns)) is not None:
-            self._event("unconfirmed", part, f"not seen within {self._options.confirm_ms:g} ms")
-            self._conclude(Outcome(part, "confirm", ok=False))
+            number, action = part
+            self._event("unconfirmed", number, f"{action}: not seen within {within_ms:g} ms")
+            if action is not Action.ACCEPT:  # it was to be taken off the line: was it?
+                self._conclude(Outcome(number, "confirm", ok=False))
         for peer in self._peers.silenced(now_ns, self._lost_ns):
             detail = f"{peer.hello.role}: no beat for {self._options.lost_ms:g} ms"
             self._event("controller_silent", 0, detail)

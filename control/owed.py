@@ -88,13 +88,12 @@ class Unconfirmed:
     def due_ns(self) -> int | None:
         return next((due_ns for due_ns, _ in self._parts.values()), None)
 
-    def overdue(self, now_ns: int) -> int | None:
-        """A part whose time is up, struck off; None while there is none."""
+    def overdue(self, now_ns: int) -> tuple[int, Action] | None:
+        """A part whose time is up and what was done with it, struck off; None if there is none."""
         part = next(iter(self._parts), None)
         if part is None or self._parts[part][0] > now_ns:
             return None
-        del self._parts[part]
-        return part
+        return part, self._parts.pop(part)[1]
 
     def clear(self) -> None:
         self._parts.clear()

@@ -105,6 +105,7 @@ def rigged(
     before_waiting: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
     on_turn: Callable[[int], None] = lambda now_ns: None,
+    wake_fds: tuple[int, ...] = (),
     worker: tuple[str, ...] = WORKER,
     actuator_of: type[RouterActuator] = RouterActuator,
     keys: Path = Path(),
@@ -163,6 +164,7 @@ def rigged(
             deadline=station.deadline,
             ack_ns=round(station.controller.ack_ms * NS_PER_MS),
             on_turn=on_turn,
+            wake_fds=wake_fds,
         )
         yield Rig(inspection, camera, engine, actuator, interlock)
 
@@ -243,6 +245,7 @@ def run(
                 camera_for,
                 stop=service.stopping,
                 on_turn=service.turn,
+                wake_fds=(service.fileno(),),
                 worker=worker,
                 keys=keys,
             )
@@ -270,8 +273,10 @@ def live_source(
             return scheduled(
                 open_footage(Path(path), split=split, views=views, rate_hz=rate_hz), clock
             )
-        case OpenCvOptions(device=device):
-            return lambda pool: OpenCvCamera(device, pool, clock, tell=recorder.event)
+        case OpenCvOptions(device=device, stale_after=stale_after):
+            return lambda pool: OpenCvCamera(
+                device, pool, clock, stale_after=stale_after, tell=recorder.event
+            )
 
 
 def scheduled(rows: Rows, clock: Clock, *, lockstep: bool = False) -> CameraFor:

@@ -77,12 +77,16 @@ class Inspection:
         deadline: Callable[[int], Deadline],
         ack_ns: int,
         on_turn: Callable[[int], None] = lambda now_ns: None,
+        wake_fds: tuple[int, ...] = (),
     ) -> None:
-        """on_turn: called at the end of every turn with the time; for whoever watches progress."""
+        """on_turn: called at the end of every turn with the time; for whoever watches progress.
+
+        wake_fds: descriptors that begin a turn, so that on_turn is called for them at once.
+        """
         self.ledger = Ledger()
         self._camera, self._engine, self._policy = camera, engine, policy
         self._actuator, self._recorder, self._pool = actuator, recorder, pool
-        self._interlock, self._on_turn = interlock, on_turn
+        self._interlock, self._on_turn, self._wake_fds = interlock, on_turn, wake_fds
         self._clock, self._deadline, self._ack_ns = clock, deadline, ack_ns
         self._parts: dict[int, _Part] = {}
         self._undecided: deque[int] = deque()  # in trigger order, hence in deadline order
@@ -149,7 +153,8 @@ class Inspection:
         due = self._due_ns()
         if not self._parts and due - self._clock.now_ns() > 2 * REHEARSAL_NS:
             due -= REHEARSAL_NS
-        fds = (self._camera.fileno(), self._actuator.fileno(), *self._engine.filenos())
+        own = (self._camera.fileno(), self._actuator.fileno())
+        fds = (*own, *self._engine.filenos(), *self._wake_fds)
         self._clock.wait(fds, due, busy=bool(self._parts))
         return self._clock.now_ns()
 

@@ -51,6 +51,10 @@ class Service:
     def stopping(self) -> bool:
         return self._stop
 
+    def fileno(self) -> int:
+        """Readable when somebody asks something of the station."""
+        return self._desk.fileno()
+
     def ready(self, station: Running) -> None:
         """Parts may come."""
         self._station = station

@@ -52,6 +52,7 @@ class OpenCvOptions(Section, frozen=True, tag_field="source", tag="opencv"):
     """A camera by device number, a stream by URL, or a video file played as if live."""
 
     device: int | str = 0
+    stale_after: Annotated[int, Meta(ge=0)] = 1  # identical repetitions until STALE_FRAME; 0: never
 
 
 CameraOptions = SyntheticOptions | FootageOptions | OpenCvOptions
@@ -166,8 +167,10 @@ class LimitOptions(Section, frozen=True):
     consecutive_rejects: Limit = Limit(limit=10)
     reject_rate: RateLimit = RateLimit(limit=0.5)
     missed_acks: Limit = Limit(limit=3, effect="hold_line")  # in a row
-    unconfirmed_rejects: Limit = Limit(limit=1, effect="hold_line")  # since the last reset
-    conservation_errors: Limit = Limit(limit=1, effect="error")  # since the last reset
+    unconfirmed_rejects: Limit = Limit(
+        limit=1, effect="hold_line"
+    )  # since the last reset or resume
+    conservation_errors: Limit = Limit(limit=1, effect="error")  # since the last reset or resume
 
     @classmethod
     def warnings(cls) -> LimitOptions:

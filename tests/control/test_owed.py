@@ -47,6 +47,6 @@ def test_a_part_is_confirmed_or_overdue_in_order():
     assert waiting.due_ns() == 50
     assert waiting.overdue(49) is None
     assert waiting.settle(2) is Action.ACCEPT
-    assert waiting.overdue(50) == 1
+    assert waiting.overdue(50) == (1, Action.REJECT)
     assert waiting.overdue(99) is None
     assert waiting.settle(1) is None
