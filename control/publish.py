@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,10 +52,11 @@ class Publisher:
             raise WireError(f"publish.bind = {bind}: {reason}; allowed: {allowed}") from None
 
     def send(self, topic: Topic, body: dict[str, Any]) -> None:
-        """Publish one object; never waits."""
+        """Publish one object; never waits, and what cannot be told leaves a gap in `seq`."""
         self._seq += 1
-        data = msgspec.json.encode({"seq": self._seq, **body})
-        self._socket.send_multipart((topic.encode(), data), zmq.NOBLOCK)
+        with suppress(ValueError, zmq.ZMQError):  # text that is no UTF-8: no reason to stop parts
+            data = msgspec.json.encode({"seq": self._seq, **body})
+            self._socket.send_multipart((topic.encode(), data), zmq.NOBLOCK)
 
     @property
     def refused(self) -> Counter[str]:

@@ -62,7 +62,7 @@ class Feed:
     def _send(self, message: Fed) -> None:
         try:
             self._link.send(_encode(message), socket.MSG_DONTWAIT)
-        except (OSError, OverflowError):  # full, the reader gone, or a number of no sane size
+        except (OSError, OverflowError, ValueError):  # full, the reader gone, or not to be encoded
             self.lost += 1
 
 

@@ -119,12 +119,12 @@ class WorkerEngine:
             return None
         if not self._workers:
             return Fault.ENGINE_DOWN, self.trouble
-        times, waiting = self.times, len(self._queue)
+        times, waiting, begun_ns = self.times, len(self._queue), 0
         serving = self._workers[0]
         if serving.frame and not self._may_switch(now_ns):
             waiting += 1
-            now_ns -= min(serving.silent_ns(now_ns), times.p50_ns)
-        if now_ns + waiting * times.p50_ns + times.p99_ns <= decide_by_ns:
+            begun_ns = min(serving.silent_ns(now_ns), times.p50_ns)
+        if now_ns - begun_ns + waiting * times.p50_ns + times.p99_ns <= decide_by_ns:
             return None
         times.forget_slowest()
         left_ms = (decide_by_ns - now_ns) / NS_PER_MS

@@ -11,6 +11,7 @@ import pytest
 
 from control import access, keys
 from control.actuator import RouterActuator
+from control.publish import Publisher
 from edge.core.clock import NS_PER_MS, SystemClock
 from edge.core.config import Allowed, ControllerOptions, PublishOptions
 from edge.core.errors import ConfigError, WireError
@@ -128,3 +129,9 @@ def test_what_is_published_beyond_this_machine_needs_keys_too(folder):
     local = PublishOptions(bind="tcp://127.0.0.1:5591")
     assert access.publish_gate(local, plain, folder, lambda *event: None) is None
     assert access.publish_gate(openly, options(), folder, lambda *event: None) is not None
+
+
+def test_text_that_cannot_be_told_is_a_gap_and_no_trouble(tmp_path):
+    publisher = Publisher(f"ipc://{tmp_path}/published.ipc")
+    publisher.send("event", {"detail": "\udcff"})
+    publisher.close()

@@ -1,6 +1,7 @@
 """Clocks: the real one waits and wakes, the virtual one moves only when nothing is outstanding."""
 
 import os
+import time
 
 import pytest
 
@@ -53,3 +54,10 @@ def test_virtual_time_never_goes_back(silent):
     clock = VirtualClock(start_ns=100)
     clock.wait((silent,), 50, busy=False)
     assert clock.now_ns() == 100
+
+
+def test_an_instant_that_has_come_is_not_waited_for_even_with_work_outstanding():
+    clock = VirtualClock(watchdog_ns=60_000_000_000)
+    started = time.monotonic()
+    assert clock.wait((), clock.now_ns(), busy=True) == []
+    assert time.monotonic() - started < 5
