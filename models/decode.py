@@ -5,12 +5,14 @@ Records, not objects: the worker writes them straight into its answer.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models import native
 from models.manifest import Manifest
 
 MAX_REGIONS = 64
@@ -36,26 +38,35 @@ def use_one_thread() -> None:
 class Decoder:
     """Regions of one package's map, in pixels of its first picture view."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, helper: Any = native.helper) -> None:
         outputs = manifest.outputs
+        self._helper = helper
         self._cell_px = outputs.cell_px
         self._threshold = np.float32(outputs.map_threshold)
         shape = outputs.map_shape or (1, 1)
-        self._over = np.empty(shape, np.bool_)
-        self._labels = np.empty(shape, np.int32)
+        self._columns = shape[-1]
+        self._over = np.empty(shape[-2:], np.bool_)
+        self._labels = np.empty(shape[-2:], np.int32)
 
-    def regions(self, cells: Array, peak: float, out: Array) -> tuple[int, bool]:
-        """Write the regions of a finite float32 map [rows, columns] into `out` (REGION, 64).
+    def regions(self, cells: Array, out: Array) -> tuple[float, int, bool]:
+        """Write the regions of a contiguous float32 map into `out` (REGION, 64).
 
-        peak is the map's largest value, which the caller has looked at already.
-
-        Returns (count, overflow). Largest peak first, ties by row and column of the corner;
-        overflow says that there were more, and that the ones with the smaller peaks are left
-        out. Cells touch by sides and corners.
+        Returns (peak, count, overflow). peak is the map's largest value, NaN if any cell is; if
+        it is not finite there are no regions. Largest peak first, ties by row and column of the
+        corner; overflow says that there were more, and that the ones with the smaller peaks are
+        left out. Cells touch by sides and corners.
         """
-        if peak < self._threshold:  # nearly every part is good: 5 us instead of 40
-            return 0, False
-        cells = cells.reshape(self._over.shape)
+        if self._helper:
+            found: tuple[float, int, bool] = self._helper.regions(
+                cells, self._columns, self._threshold, self._cell_px, out
+            )
+            return found
+        peak = float(np.maximum.reduce(cells, axis=None))
+        if not math.isfinite(peak) or peak < self._threshold:
+            return peak, 0, False
+        return peak, *self._regions(cells.reshape(self._over.shape), out)
+
+    def _regions(self, cells: Array, out: Array) -> tuple[int, bool]:
         np.greater_equal(cells, self._threshold, out=self._over)
         count, _, boxes, _ = cv2.connectedComponentsWithStats(
             self._over.view(np.uint8), self._labels, None, None, 8, cv2.CV_32S

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core.types import ViewSpec
+from models import native
 from models.manifest import Bound, Envelope
 
 THUMB_PX = 32
@@ -34,6 +35,7 @@ ROWS = 128
 MARGIN = 0.5  # outward on both sides, of the trimmed range
 RATIO = 2.0  # the same for _SCALES: unseen board designs have up to 1.5 times train's grain
 TRIM = 0.02  # of the training pictures on each side: sets hold a few unfit ones themselves
+FEATURES = ("brightness", "contrast", "coarse", "edge", "grain", "midtones")
 PRESENCE = "presence"
 _SCALES = ("contrast", "coarse", "edge", "grain")  # positive, and compared by ratio
 _LEAST = {"midtones": 0.2, "brightness": 4.0}  # at least so far outward, however narrow the range
@@ -49,10 +51,12 @@ Features = dict[str, float]
 class _ViewGauge:
     """Measures one picture or reference view with buffers of its own."""
 
-    def __init__(self, spec: ViewSpec) -> None:
+    def __init__(self, spec: ViewSpec, helper: Any) -> None:
         height, width = spec.shape[:2]
         self._step = max(1, height // ROWS)
         rows = len(range(0, height, self._step))
+        # The helper's thumbnail is made of whole blocks of pixels.
+        self._helper = helper if rows % THUMB_PX == 0 == width % THUMB_PX else None
         self._colour = len(spec.shape) == 3
         self._gray = np.zeros((rows, width), np.uint8)
         self._steps = np.zeros((rows, max(1, width - 1)), np.uint8)
@@ -61,8 +65,16 @@ class _ViewGauge:
         self.thumb = np.zeros((THUMB_PX, THUMB_PX), np.uint8)
         self._flat = np.zeros((THUMB_PX, THUMB_PX), np.float32)
 
-    def measure(self, picture: Array) -> Features:
-        """The features of a picture, and its thumbnail for `presence`."""
+    def measure(self, picture: Array) -> tuple[float, ...]:
+        """FEATURES of a picture; its thumbnail is in `thumb`."""
+        if self._helper:
+            found: tuple[float, ...] = self._helper.measure(
+                picture, self._step, _DARK, _BRIGHT, self.thumb
+            )
+            return found
+        return self._measure(picture)
+
+    def _measure(self, picture: Array) -> tuple[float, ...]:
         rows = picture[:: self._step]
         if self._colour:
             cv2.extractChannel(rows, 1, self._gray)  # green, where most cameras see best
@@ -75,14 +87,14 @@ class _ViewGauge:
         rank = min(_EDGE_RANK, len(self._hardest))
         cv2.inRange(rows, _DARK, _BRIGHT, self._mask)
         cv2.resize(rows, (THUMB_PX, THUMB_PX), self.thumb, interpolation=cv2.INTER_AREA)
-        return {
-            "brightness": float(mean[0, 0]),
-            "contrast": contrast,
-            "coarse": float(cv2.meanStdDev(self.thumb)[1][0, 0]),
-            "edge": float(np.partition(self._hardest, -rank)[-rank]),
-            "grain": step / max(contrast, 1.0),
-            "midtones": cv2.countNonZero(self._mask) / self._mask.size,
-        }
+        return (
+            float(mean[0, 0]),
+            contrast,
+            float(cv2.meanStdDev(self.thumb)[1][0, 0]),
+            float(np.partition(self._hardest, -rank)[-rank]),
+            step / max(contrast, 1.0),
+            cv2.countNonZero(self._mask) / self._mask.size,
+        )
 
     def flat(self) -> Array:
         """The last thumbnail as floats of mean zero and length one; zeros if it is uniform."""
@@ -96,11 +108,15 @@ class _ViewGauge:
 class Gauge:
     """Holds a part's views against a package's envelope."""
 
-    def __init__(self, views: tuple[ViewSpec, ...], envelope: Envelope) -> None:
-        self._gauges = {v.name: _ViewGauge(v) for v in views if v.kind != "samples"}
+    def __init__(
+        self, views: tuple[ViewSpec, ...], envelope: Envelope, helper: Any = native.helper
+    ) -> None:
+        self._gauges = {v.name: _ViewGauge(v, helper) for v in views if v.kind != "samples"}
         self._pictures = [v.name for v in views if v.kind == "picture"]
         self._reference = next((v.name for v in views if v.kind == "reference"), None)
-        self._bounds = envelope.bounds
+        self._helper = helper
+        names = (*FEATURES, PRESENCE)
+        self._bounds = [(b, b.view, names.index(b.feature), b.low, b.high) for b in envelope.bounds]
         self._mean: Array | None = None
         if envelope.thumbnail:
             raw = np.frombuffer(base64.b64decode(envelope.thumbnail), np.uint8)
@@ -110,26 +126,36 @@ class Gauge:
         """Why the views are not fit to judge, naming the first feature out of range; "" if fit."""
         if not self._bounds:
             return ""
-        measured = self.measure(arrays)
-        for bound in self._bounds:
-            value = measured[bound.view][bound.feature]
-            if not bound.low <= value <= bound.high:  # also true of NaN
-                return (
-                    f"{bound.feature} of {bound.view} is {value:.3g}, "
-                    f"outside {bound.low:.3g}..{bound.high:.3g}"
-                )
+        measured = self._measure(arrays)
+        for bound, view, place, low, high in self._bounds:
+            value = measured[view][place]
+            if not low <= value <= high:  # also true of NaN
+                return f"{bound.feature} of {view} is {value:.3g}, outside {low:.3g}..{high:.3g}"
         return ""
 
     def measure(self, arrays: Mapping[str, Array]) -> dict[str, Features]:
         """Every feature of every picture and reference view."""
-        features = {name: gauge.measure(arrays[name]) for name, gauge in self._gauges.items()}
-        like = self._mean
-        if self._reference is not None:
-            like = self._gauges[self._reference].flat()
-        if like is not None:
-            for name in self._pictures:
-                features[name][PRESENCE] = float(np.vdot(self._gauges[name].flat(), like))
-        return features
+        names = (*FEATURES, PRESENCE)
+        return {
+            view: dict(zip(names, values, strict=False))
+            for view, values in self._measure(arrays).items()
+        }
+
+    def _measure(self, arrays: Mapping[str, Array]) -> dict[str, tuple[float, ...]]:
+        """FEATURES by view, and presence behind them where there is something to be like."""
+        found = {name: gauge.measure(arrays[name]) for name, gauge in self._gauges.items()}
+        for name in self._pictures if self._reference or self._mean is not None else ():
+            found[name] = (*found[name], self._presence(self._gauges[name]))
+        return found
+
+    def _presence(self, gauge: _ViewGauge) -> float:
+        reference = self._gauges[self._reference] if self._reference else None
+        if self._helper:
+            like = reference.thumb if reference else self._mean
+            return float(self._helper.agreement(gauge.thumb, like))
+        flat = reference.flat() if reference else self._mean
+        assert flat is not None
+        return float(np.vdot(gauge.flat(), flat))
 
     def thumbnail(self, view: str) -> Array:
         """The view's thumbnail as last measured."""

@@ -11,7 +11,7 @@ import pytest
 from edge.core.types import ViewSpec
 from models import package
 from models.build import unfit
-from models.envelope import PRESENCE, Gauge, learn
+from models.envelope import FEATURES, PRESENCE, Gauge, learn
 from models.manifest import Bound, Envelope
 from sensors.synthetic import PartGenerator
 
@@ -91,7 +91,7 @@ def test_a_package_without_bounds_refuses_nothing():
 def test_a_value_that_is_not_a_number_is_outside():
     bound = Bound(view="image", feature=PRESENCE, low=-2.0, high=2.0)
     gauge = Gauge((IMAGE,), Envelope(bounds=(bound,)))
-    gauge.measure = lambda _: {"image": {PRESENCE: float("nan")}}
+    gauge._measure = lambda _: {"image": (*[0.0] * len(FEATURES), float("nan"))}
     assert gauge.unfit({"image": np.zeros((SIDE_PX, SIDE_PX), np.uint8)})
 
 
