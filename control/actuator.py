@@ -7,6 +7,7 @@ and not silence.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Collection
@@ -49,6 +50,9 @@ from edge.core.types import Ack, Action, Deadline, Decision, Outcome
 TURN_NS = NS_PER_MS
 STRANGER_BYTES = 1024  # a Hello is shorter, and nothing else is heard of one not welcomed
 OUTCOMES = 256  # waiting for the loop
+# Plain integers: pyzmq's own are enumerations, whose arithmetic takes longer than the calls.
+_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
+_NOW, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 Event = Callable[[str, int, str], None]
 GateFor = Callable[["zmq.Context[zmq.Socket[bytes]]"], Gate]
@@ -92,6 +96,7 @@ class RouterActuator:
         self._context = zmq.Context()
         self._gate = gate_for(self._context) if gate_for else None
         self._socket = self._bind(options.bind)
+        self._fd = int(self._socket.FD)
 
     def _bind(self, address: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
@@ -132,7 +137,7 @@ class RouterActuator:
         return self._gate.refused if self._gate else Counter()
 
     def fileno(self) -> int:
-        return int(self._socket.FD)
+        return self._fd
 
     def due_ns(self) -> int | None:
         if self._backlog or self._outcomes:
@@ -205,6 +210,7 @@ class RouterActuator:
         )
         data = encode(message)
         told = self._tell_all(data, now_ns)
+        os.sched_yield()  # ZeroMQ's thread may be waiting for this processor: 0.02 ms sooner (p50)
         self._unacked.command(decision.part, data, now_ns)
         return message.seq if told or decision.part in self._unacked else 0
 
@@ -219,13 +225,15 @@ class RouterActuator:
             self._keep_beat(now_ns)
         self._backlog, until_ns = True, real_now_ns() + TURN_NS
         while real_now_ns() < until_ns:
-            try:
-                identity, key, data = self._receive()
-            except zmq.Again:
+            if not int(self._socket.get(_EVENTS)) & _POLLIN:
                 self._backlog = False
                 if not self._ticking:
                     self._settle_accounts(self._clock.now_ns())
                 break
+            try:
+                identity, key, data = self._receive()
+            except zmq.Again:
+                continue
             if len(data) > STRANGER_BYTES and self._peers.get(identity) is None:
                 self._drop("too_long", f"{len(data)} bytes from one who was not welcomed")
                 continue
@@ -308,9 +316,9 @@ class RouterActuator:
     def _receive(self) -> tuple[bytes, str, bytes]:
         """(connection, public key, message); the message is empty where it has several frames."""
         if self._gate is None:
-            identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            identity, *frames = self._socket.recv_multipart(_NOW)
             return identity, "", frames[0] if len(frames) == 1 else b""
-        name, *rest = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        name, *rest = self._socket.recv_multipart(_NOW, copy=False)
         if len(rest) != 1:
             return name.bytes, "", b""
         return name.bytes, key_of(rest[0]), rest[0].bytes
@@ -450,7 +458,8 @@ class RouterActuator:
 
     def _tell(self, identity: bytes, data: bytes) -> bool:
         try:
-            self._socket.send_multipart((identity, data), zmq.NOBLOCK)
+            self._socket.send(identity, _MORE)
+            self._socket.send(data, _NOW)
         except zmq.Again:
             self._drop("queue_full", "a message was not sent: the queue is full")
             return False

@@ -30,8 +30,10 @@ from control.wire import (
 )
 from edge.core.clock import NS_PER_MS, NS_PER_S, now_ns
 from edge.core.errors import WireError
+from edge.core.process import set_slice
 
 Secure = Callable[[zmq.Socket[bytes]], None]
+SLICE_NS = 100_000  # let in at once when a message wakes it, where the kernel can
 RENEW_NS = NS_PER_S  # a secured connection without a Welcome for so long is made anew
 
 
@@ -82,6 +84,7 @@ def serve(
     hello = msgspec.structs.replace(
         hello, capabilities=capabilities, part_sensor=hello.part_sensor or sensor is not None
     )
+    set_slice(SLICE_NS)
     with ExitStack() as opened:
         stopping = _Stop(opened)
         log = _log(log_to, say, opened)
@@ -234,6 +237,7 @@ class _Link:
                 data = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            heard_ns = self._now_ns()
             try:
                 message = decode(data)
             except WireError:
@@ -241,7 +245,8 @@ class _Link:
                 continue
             if self._arm.simulated:
                 self._follow(message)
-            self._send(self._arm.hear(message, self._now_ns()))
+                heard_ns = self._now_ns()
+            self._send(self._arm.hear(message, heard_ns))
             if self._arm.session == 0:
                 self._tick_ns = None
 

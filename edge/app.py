@@ -201,6 +201,7 @@ def _worker_command(
             socket_fd=socket_fd,
             parent_pid=os.getpid(),
             cpus=realtime.worker_cpus(station.realtime),
+            helper_cpus=realtime.helper_cpus(station.realtime),
         )
         modules = ("models.gentle", *worker) if gently else worker
         return python_module(*modules, msgspec.json.encode(plan).decode())
@@ -235,6 +236,8 @@ def run(
     fanout = Fanout(recorder)
     camera_for = camera_for or live_source(station, model.manifest.views, clock, fanout)
     with ExitStack() as stack:
+        # First, so that ZeroMQ's threads and the workers have it too.
+        sliced = stack.enter_context(realtime.sliced(station.realtime))
         service = stack.enter_context(serving(station, fanout, keys))
         rig = stack.enter_context(
             rigged(
@@ -250,7 +253,7 @@ def run(
                 keys=keys,
             )
         )
-        for effect in stack.enter_context(realtime.tuned(station.realtime)):
+        for effect in (sliced, *stack.enter_context(realtime.tuned(station.realtime))):
             if effect.asked:
                 fanout.event("realtime", 0, f"{effect.name} {effect.asked}: {effect.got}")
         service.ready(rig)
@@ -324,6 +327,7 @@ def replay_on(
     arm_log.touch()
     clock = VirtualClock() if lockstep else SystemClock()
     with ExitStack() as stack:
+        stack.enter_context(realtime.sliced(station.realtime))
 
         def start_arm() -> None:
             stack.enter_context(arm_process(station.controller.bind, arm_log, simulated=lockstep))

@@ -53,6 +53,7 @@ class _Part(msgspec.Struct):
     stamps: Stamps = Stamps()
     answered_ns: int = 0
     decided_ns: int = 0
+    sent_ns: int = 0
     command_id: int = 0
     received_ns: int = 0
     acked_ns: int = 0
@@ -88,6 +89,7 @@ class Inspection:
         self._actuator, self._recorder, self._pool = actuator, recorder, pool
         self._interlock, self._on_turn, self._wake_fds = interlock, on_turn, wake_fds
         self._clock, self._deadline, self._ack_ns = clock, deadline, ack_ns
+        self._alerted_ns = 0  # the instant of the part that the engine was last told of
         self._parts: dict[int, _Part] = {}
         self._undecided: deque[int] = deque()  # in trigger order, hence in deadline order
         self._unclosed: deque[int] = deque()
@@ -151,12 +153,27 @@ class Inspection:
 
     def _wait(self) -> int:
         due = self._due_ns()
-        if not self._parts and due - self._clock.now_ns() > 2 * REHEARSAL_NS:
-            due -= REHEARSAL_NS
+        if not self._parts:
+            due = self._rehearse(due)
         own = (self._camera.fileno(), self._actuator.fileno())
         fds = (*own, *self._engine.filenos(), *self._wake_fds)
         self._clock.wait(fds, due, busy=bool(self._parts))
         return self._clock.now_ns()
+
+    def _rehearse(self, due_ns: int) -> int:
+        """Get ready for a part that is due: when to wake for it, at the latest at due_ns."""
+        now_ns, part_ns = self._clock.now_ns(), self._camera.due_ns(0)
+        lead_ns = self._engine.alert_ns()
+        if part_ns is None or lead_ns is None:
+            return due_ns
+        if now_ns < part_ns - lead_ns:
+            return min(due_ns, part_ns - lead_ns)
+        if self._alerted_ns != part_ns:
+            self._alerted_ns = part_ns
+            self._engine.alert(part_ns)
+        if now_ns < part_ns - 2 * REHEARSAL_NS:
+            return min(due_ns, part_ns - REHEARSAL_NS)
+        return due_ns
 
     def _due_ns(self) -> int:
         """The next instant at which something must be done without being asked."""
@@ -291,6 +308,7 @@ class Inspection:
             decision = self._policy.decide(number, Fault.DEADLINE)
         part.command_id = self._actuator.command(decision, part.deadline)
         part.decision, part.decided_ns = decision, now_ns
+        part.sent_ns = self._clock.now_ns()
         self._check(self.ledger.decide(decision))
         self._engine.abandon(number)
         if part.frame:
@@ -374,6 +392,7 @@ def _record(number: int, part: _Part, decision: Decision) -> PartRecord:
         stamps=part.stamps,
         answered_ns=part.answered_ns,
         decided_ns=part.decided_ns,
+        sent_ns=part.sent_ns,
         command_id=part.command_id,
         received_ns=part.received_ns,
         acked_ns=part.acked_ns,

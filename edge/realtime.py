@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from edge.core.config import RealtimeOptions
 from edge.core.errors import ConfigError
+from edge.core.process import set_slice
 
 SWITCH_INTERVAL_S = 0.0005  # Python's 5 ms would let the decoding thread hold up a verdict
 # Of gc.get_count(), as Python's own thresholds: young objects, and collections of the younger.
@@ -54,7 +55,40 @@ def worker_cpus(options: RealtimeOptions) -> tuple[int, ...]:
     """
     if options.worker_cpus or options.cpus == "any":
         return options.worker_cpus
-    return tuple(sorted(os.sched_getaffinity(0) - _loop_cpus(options)))
+    return tuple(sorted(os.sched_getaffinity(0) - _loop_cpus(options)))[:1]
+
+
+def helper_cpus(options: RealtimeOptions) -> tuple[int, ...]:
+    """The processors of a session's helper threads: those its judging thread is not on first.
+
+    Empty where the judging thread may run anywhere.
+    """
+    judging = worker_cpus(options)[:1]
+    if not judging:
+        return ()
+    loop = _loop_cpus(options) if options.cpus != "any" else set()
+    others = os.sched_getaffinity(0) - set(judging)
+    return tuple(sorted(others - loop) + sorted(others & loop))
+
+
+@contextmanager
+def sliced(options: RealtimeOptions) -> Iterator[Effect]:
+    """A short time slice for the calling thread and every thread and process started inside.
+
+    With one, whoever wakes is let in at once instead of when another's slice of some
+    milliseconds is over: overhead p99 1.8 ms instead of 3.6 beside a tenth of other work.
+    """
+    asked_ns = round(options.slice_ms * 1_000_000)
+    if not asked_ns:
+        yield Effect("slice_ms", "0", "off", True)
+        return
+    taken = set_slice(asked_ns)
+    got = f"{options.slice_ms:g} ms" if taken else "not here: needs Linux 6.12"
+    try:
+        yield Effect("slice_ms", f"{options.slice_ms:g}", got, taken)
+    finally:
+        if taken:
+            set_slice(0)
 
 
 @contextmanager

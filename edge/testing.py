@@ -142,6 +142,12 @@ class ScriptedEngine:
     def filenos(self) -> Sequence[int]:
         return ()
 
+    def alert_ns(self) -> int | None:
+        return None
+
+    def alert(self, due_ns: int) -> None:
+        pass
+
     def submit(self, frame: Frame) -> None:
         self._pool.hold(frame.slot, Holder.ENGINE)
         if self._behaviour(frame.part) != "hang":

@@ -15,13 +15,14 @@ import math
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from edge.core.clock import NS_PER_MS
 from edge.core.errors import EngineError
 from edge.core.pool import FramePool, Holder
 from edge.core.types import Answer, Fault, Frame, Prediction, Region, Stamps
 from models.decode import MAX_REGIONS
-from models.exchange import ANSWER, FAULTS, REQUEST, Result, said
+from models.exchange import ALERT, ANSWER, FAULTS, REQUEST, Result, said
 from models.keeper import Command, Keeper, Lost, Ready, Reaped, WorkerProcess
 from models.service import ServiceTimes
 
@@ -136,6 +137,19 @@ class WorkerEngine:
         self._queue.append(frame)
         self._feed(frame.ready_ns)
 
+    def alert_ns(self) -> int | None:
+        """How long before a part is due `alert` should be called; None for never."""
+        if self._hang_ns is None:
+            return None
+        return 2 * self.times.p50_ns + 1_000_000
+
+    def alert(self, due_ns: int) -> None:
+        """A part is due: the worker that will serve it gets its code and data into the caches."""
+        if self._workers and not self._workers[0].frame:
+            with suppress(OSError):
+                request = REQUEST.pack(ALERT, due_ns, 0)
+                self._workers[0].process.link.send(request, socket.MSG_DONTWAIT)
+
     def abandon(self, part: int) -> None:
         for frame in self._queue:
             if frame.part == part:
@@ -147,6 +161,12 @@ class WorkerEngine:
                 worker.overdue = True
 
     def poll(self, now_ns: int) -> Answer | None:
+        # What is waited for first, and housekeeping when it has not come: between an answer and
+        # its command every line costs, for a session leaves nothing of them in the caches.
+        if not self._answers and self._workers and self._workers[0].frame:
+            self._receive(self._workers[0], now_ns)
+        if self._answers:
+            return self._answers.popleft()
         self._hear_keeper()
         idle_too = now_ns >= self._look_ns
         if idle_too:
@@ -261,6 +281,8 @@ class WorkerEngine:
             flight_ns = answer.stamps.sent_ns - worker.since_ns
             self.times.add(min(max(flight_ns, 0), worker.silent_ns(now_ns)))
             worker.frame = None
+            if self._queue:
+                self._feed(now_ns)  # before the answer goes on: the worker is idle now
             self._answers.append(answer)
             self._answered += 1
             if self._answered == HEALTHY:

@@ -19,6 +19,8 @@ from edge.core.types import Fault
 from models.decode import MAX_REGIONS, REGION
 
 REQUEST = struct.Struct("<IQQ")  # slot, generation, part
+# In place of a slot: no part yet, but one is due. The generation is then the instant, the part 0.
+ALERT = 0xFFFF_FFFF
 
 ANSWER, READY, FAILED = 0, 1, 2
 FAULTS: tuple[Fault | None, ...] = (None, *Fault)  # a fault's number here; 0 is a prediction
@@ -86,3 +88,4 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     socket_fd: int
     parent_pid: int
     cpus: tuple[int, ...] = ()  # for the thread that judges; empty for any
+    helper_cpus: tuple[int, ...] = ()  # for the session's other threads, in turn; empty for any

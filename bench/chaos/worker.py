@@ -16,8 +16,7 @@ from pathlib import Path
 from bench.chaos.logs import INJECTED, Lines
 from bench.chaos.plan import WORKER_KINDS, Injection, Plan
 from edge.core.clock import NS_PER_MS, SystemClock, now_ns
-from models.exchange import REQUEST
-from models.worker import Worker
+from models.worker import Worker, leases
 from models.worker import main as worker_main
 
 
@@ -25,13 +24,12 @@ def serve(plan: Plan, worker: Worker, link: socket.socket) -> None:
     """Answer as the product's worker does, but at the parts of the plan."""
     injected = Lines(Path(plan.folder) / INJECTED)
     broken = {one.part: one for one in plan.injections if one.kind in WORKER_KINDS}
-    request, result, before = bytearray(REQUEST.size), worker.result, b""
-    while link.recv_into(request) == REQUEST.size:
-        slot, generation, part = REQUEST.unpack(request)
-        injection = broken.get(part)
+    result, before = worker.result, b""
+    for lease in leases(worker, link):
+        injection = broken.get(lease[2])
         if injection:
             _break(injection, injected)
-        result.write(worker.judge(slot, generation, part))
+        result.write(worker.judge(*lease))
         result.sent(now_ns())
         whole = bytes(result.data)
         if injection and injection.kind == "garbage":

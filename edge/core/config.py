@@ -188,8 +188,14 @@ class RealtimeOptions(Section, frozen=True):
     fifo: Annotated[int, Meta(ge=0, le=90)] = 0
     cpus: Annotated[tuple[int, ...], Meta(min_length=1)] | Literal["auto", "any"] = "auto"
     worker_cpus: tuple[int, ...] = ()  # of the judging thread; empty: those the loop leaves
+    # Time slice of all of the station's threads under the usual scheduler; 0: the kernel's own.
+    slice_ms: Annotated[float, Meta(ge=0, le=100)] = 0.1
     lock_memory: bool = False  # all of the station's pages in memory: 460 MB instead of 60
     collect: bool = False  # leave Python's garbage collector on while parts come
+
+    def __post_init__(self) -> None:
+        if 0 < self.slice_ms < 0.1:
+            raise ValueError(f"slice_ms {self.slice_ms:g}: allowed: 0 | 0.1 to 100")
 
 
 class Station(Section, frozen=True):

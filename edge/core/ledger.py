@@ -68,7 +68,9 @@ class Ledger:
 
     def _book(self, controller: str) -> _Book:
         """One that has started anew counts from zero, and so do we; one that is back goes on."""
-        book = self._books.setdefault(controller, _Book())
+        if book := self._books.get(controller):
+            return book
+        book = self._books[controller] = _Book()
         while len(self._books) > REMEMBERED:
             self._books.popitem(last=False)
         return book

@@ -86,6 +86,12 @@ class Engine(Protocol):
     def filenos(self) -> Sequence[int]:
         """Readable when `poll` may have an answer or a change of workers."""
 
+    def alert_ns(self) -> int | None:
+        """How long before a part is due `alert` is of use; None for never."""
+
+    def alert(self, due_ns: int) -> None:
+        """A part is due then: be awake for it."""
+
     def submit(self, frame: Frame) -> None:
         """Queue a frame. Its slot stays held until no worker can read it."""
 

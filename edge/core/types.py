@@ -237,6 +237,7 @@ class PartRecord(Record, frozen=True):
     stamps: Stamps = Stamps()
     answered_ns: int = 0
     decided_ns: int = 0
+    sent_ns: int = 0  # the command is with ZeroMQ
     command_id: int = 0
     received_ns: int = 0
     acked_ns: int = 0
