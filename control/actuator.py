@@ -214,6 +214,15 @@ class RouterActuator:
         self._unacked.command(decision.part, data, now_ns)
         return message.seq if told or decision.part in self._unacked else 0
 
+    def nudge(self) -> None:
+        """Send the next beat now, unless the last one has just gone.
+
+        After a pause of 50 ms everything between here and the controller is out of the caches.
+        """
+        now_ns = self._clock.now_ns()
+        if self._next_beat_ns - now_ns < 3 * self._beat_ns // 4:
+            self._next_beat_ns = now_ns
+
     def hold(self, on: bool) -> None:
         """Say in every beat from now on whether the line should stand; at once on a change."""
         if on != self._hold:

@@ -213,6 +213,9 @@ class RecordingActuator:
         self.expected.append(part)
         return self.controller
 
+    def nudge(self) -> None:
+        pass
+
     def hold(self, on: bool) -> None:
         self.held = on
 

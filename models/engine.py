@@ -22,7 +22,7 @@ from edge.core.errors import EngineError
 from edge.core.pool import FramePool, Holder
 from edge.core.types import Answer, Fault, Frame, Prediction, Region, Stamps
 from models.decode import MAX_REGIONS
-from models.exchange import ALERT, ANSWER, FAULTS, REQUEST, Result, said
+from models.exchange import ALERT, ANSWER, FAULTS, REHEARSED, REQUEST, Result, said
 from models.keeper import Command, Keeper, Lost, Ready, Reaped, WorkerProcess
 from models.service import ServiceTimes
 
@@ -43,6 +43,7 @@ class _Worker:
         self.frame: Frame | None = None
         self.since_ns = 0
         self.overdue = False  # its part was decided without it
+        self.rehearses = False
 
     def silent_ns(self, now_ns: int) -> int:
         return now_ns - self.since_ns if self.frame else 0
@@ -144,11 +145,17 @@ class WorkerEngine:
         return 2 * self.times.p50_ns + 1_000_000
 
     def alert(self, due_ns: int) -> None:
-        """A part is due: the worker that will serve it gets its code and data into the caches."""
-        if self._workers and not self._workers[0].frame:
-            with suppress(OSError):
-                request = REQUEST.pack(ALERT, due_ns, 0)
-                self._workers[0].process.link.send(request, socket.MSG_DONTWAIT)
+        """A part is due: the worker that will serve it gets its code and data into the caches.
+
+        What it answers is taken and dropped, so that this side is rehearsed too.
+        """
+        worker = self._workers[0] if self._workers else None
+        if worker is None or worker.frame or worker.rehearses:
+            return
+        with suppress(OSError):
+            request = REQUEST.pack(ALERT, due_ns, 0)
+            worker.process.link.send(request, socket.MSG_DONTWAIT)
+            worker.rehearses = True
 
     def abandon(self, part: int) -> None:
         for frame in self._queue:
@@ -270,6 +277,8 @@ class WorkerEngine:
         if size == 0:
             self._replace(worker, Fault.ENGINE_DOWN, "the worker ended")
             return
+        if size == len(self._result.data) and self._is_rehearsal(worker):
+            return
         answer = None if size != len(self._result.data) else self._read(worker.frame)
         if answer is None:
             self._replace(worker, Fault.BAD_OUTPUT, "the worker's answer is garbage")
@@ -287,6 +296,13 @@ class WorkerEngine:
             self._answered += 1
             if self._answered == HEALTHY:
                 self.failures = 0
+
+    def _is_rehearsal(self, worker: _Worker) -> bool:
+        """The buffer holds what an alert brought; once an alert, and no part's answer."""
+        if not worker.rehearses or self._result.read().kind != REHEARSED:
+            return False
+        worker.rehearses = False
+        return True
 
     def _read(self, frame: Frame | None) -> Answer | None:
         """The answer in the buffer; None if any field is not what a sane worker would send."""

@@ -19,10 +19,11 @@ from edge.core.types import Fault
 from models.decode import MAX_REGIONS, REGION
 
 REQUEST = struct.Struct("<IQQ")  # slot, generation, part
-# In place of a slot: no part yet, but one is due. The generation is then the instant, the part 0.
+# In place of a slot: no part yet, but one is due. The generation is then the instant, the part 0;
+# what comes back is REHEARSED.
 ALERT = 0xFFFF_FFFF
 
-ANSWER, READY, FAILED = 0, 1, 2
+ANSWER, READY, FAILED, REHEARSED = 0, 1, 2, 3
 FAULTS: tuple[Fault | None, ...] = (None, *Fault)  # a fault's number here; 0 is a prediction
 FAULT_NUMBERS = {fault: number for number, fault in enumerate(FAULTS)}
 _HEAD = struct.Struct("<IIQQIIIfqqqq200s")

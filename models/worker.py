@@ -31,6 +31,7 @@ from models.exchange import (
     FAILED,
     FAULT_NUMBERS,
     READY,
+    REHEARSED,
     REQUEST,
     Head,
     Result,
@@ -113,13 +114,17 @@ class Worker:
             received_ns, started_ns, ended_ns,
         )  # fmt: skip
 
-    def rehearse(self, due_ns: int) -> None:
+    def rehearse(self, due_ns: int) -> Head:
         """Judge the last slot once more for nothing, if a part is due later than that takes.
 
-        Its pixels may be changing meanwhile; nobody looks at what comes out.
+        Its pixels may be changing meanwhile; nobody acts on what comes out.
         """
         if now_ns() + 3 * self._lasted_ns // 2 < due_ns:
-            self.judge(self._slot, self._pool.generation(self._slot), 0)
+            slot = self._slot
+            head = self.judge(slot, self._pool.generation(slot), 0)
+            self._gauge.unfit(self._pool.arrays(slot))  # first with a part, so last in the caches
+            return head._replace(kind=REHEARSED)
+        return Head(REHEARSED, 0, 0, 0)
 
 
 def _fault(fault: Fault, detail: object, slot: int, generation: int, part: int) -> Head:
@@ -146,7 +151,9 @@ def leases(worker: Worker, link: socket.socket) -> Iterator[tuple[int, int, int]
     while _receive(link, request, look_until_ns) == REQUEST.size:
         slot, generation, part = REQUEST.unpack(request)
         if slot == ALERT:
-            worker.rehearse(generation)
+            worker.result.write(worker.rehearse(generation))
+            worker.result.sent(now_ns())
+            link.send(worker.result.data)
             look_until_ns = generation + LOOK_NS
         else:
             yield slot, generation, part

@@ -1,13 +1,13 @@
 """What the product's own files keep allocated, or pass through, over a stretch of parts.
 
-Kept is what a line has alive at the end beyond what it had alive at the beginning, after a full
-collection at either end. So:
+Kept is what grows and goes on growing: a line's blocks count when it had more of them alive after
+each quarter of the parts than before it, full collections in between. So:
 
-- A structure that rolls (a deque with maxlen) puts block in place of block: nothing is kept, once
-  its window has been filled while traced. While it fills it does grow, and counts.
-- A table that grows (a dict, a list) frees the old one: no block is kept, the larger size counts.
-- What one line made and another line's replaces (a last value set in two places) counts as one:
-  lines are not offset against each other, for a leak must not hide behind something that was freed.
+- A structure that rolls (a deque with maxlen) grows until its window is full, and then no more:
+  nothing is kept. Nor is it where a line's last value takes the place of another line's.
+- A table that grows (a dict, a list) frees the old one and is one block still: only resident
+  memory over a long run shows it.
+- Lines are not offset against each other: a leak must not hide behind something that was freed.
 
 An allocation is the product's where its innermost frame in the product's or these files is the
 product's: what a library allocates for a line of the product is that line's, and what a recorder
@@ -21,12 +21,14 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = ("edge", "models", "sensors", "control")
 MEASURE = Path(__file__).parents[1]
 SMALLEST_VIEW = 256 * 256  # bytes, of the packages that are shipped
+QUARTER = 250  # parts from one look to the next
 FRAMES = 6  # callers known of an allocation: from a library's depths back to the line that asked
 
 
@@ -66,9 +68,9 @@ class Allocations:
         folders = _packages() if own is None else own
         self._own = tuple(f"{folder}/" for folder in folders)
         self._measure = f"{measure}/"
-        self._passed = self._current = 0
-        self._before: tracemalloc.Snapshot | None = None
-        self.lines: tuple[Line, ...] = ()  # after end: the largest keeper first
+        self._passed = self._current = self._parts = 0
+        self._looks: list[dict[str, _Alive]] = []  # what was alive at begin, and after each quarter
+        self.lines: tuple[Line, ...] = ()  # after end: what grew, kept or not, the largest first
 
     def start(self) -> None:
         """Trace every allocation from here on; parts may be open. Parts take longer from now on."""
@@ -78,14 +80,18 @@ class Allocations:
     def begin(self) -> None:
         """What is alive now was there before."""
         self.start()
+        self._looks, self._passed, self._parts = [], 0, 0
+        self._look()
+
+    def _look(self) -> None:
         gc.collect()
-        self._before = tracemalloc.take_snapshot()
-        self._passed = 0
+        self._looks.append(self._alive(tracemalloc.take_snapshot()))
         self._current = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
 
     def part(self) -> None:
-        """Look whether something as large as a view came and went since the last look; some us.
+        """Look whether something as large as a view came and went since the last part; some us,
+        and tens of milliseconds after every QUARTER parts.
 
         Called after every part, the count is of parts, and small garbage of many parts that adds
         up to a view's size is not taken for one. It is of the whole process, libraries included.
@@ -94,6 +100,9 @@ class Allocations:
         self._passed += peak - max(current, self._current) >= self._view_bytes
         self._current = current
         tracemalloc.reset_peak()
+        self._parts += 1
+        if self._parts % QUARTER == 0:
+            self._look()
 
     def end(self) -> Kept:
         """What was kept, and ends the tracing.
@@ -101,26 +110,22 @@ class Allocations:
         Every frame-sized block of the product that is alive counts, whenever it came: after start
         there is no good reason for one, and one that each part replaces would look like none kept.
         """
-        if self._before is None:
+        if not self._looks:
             raise ValueError("begin() first")
-        self.part()
-        gc.collect()
-        snapshot = tracemalloc.take_snapshot()
+        if self._parts % QUARTER or not self._parts:
+            self.part()
+            self._look()
         tracemalloc.stop()
-        before, after = self._alive(self._before), self._alive(snapshot)
-        self._before = None
-        kept = [
-            Line(place, max(0, now.blocks - was.blocks), max(0, now.bytes - was.bytes))
-            for place, now in after.items()
-            for was in (before.get(place, _NONE),)
-        ]
+        looks, self._looks = self._looks, []
+        grown = [_grown(place, looks) for place in looks[-1]]
         self.lines = tuple(
-            sorted((one for one in kept if one.blocks or one.bytes), key=lambda one: -one.bytes)
+            sorted((one for one, _ in grown if one.blocks > 0 or one.bytes > 0), key=_largest)
         )
+        kept = [one for one, steadily in grown if steadily]
         return Kept(
             blocks=sum(one.blocks for one in kept),
-            bytes=sum(one.bytes for one in kept),
-            frame_sized_blocks=self._passed + sum(now.frame_sized for now in after.values()),
+            bytes=sum(max(0, one.bytes) for one in kept),
+            frame_sized_blocks=self._passed + sum(now.frame_sized for now in looks[-1].values()),
         )
 
     def _alive(self, snapshot: tracemalloc.Snapshot) -> dict[str, _Alive]:
@@ -156,6 +161,17 @@ class _Alive(NamedTuple):
 
 
 _NONE = _Alive(0, 0, 0)
+
+
+def _grown(place: str, looks: Sequence[dict[str, _Alive]]) -> tuple[Line, bool]:
+    """What a line has alive beyond what it had at the beginning, and whether it grew every time."""
+    alive = [look.get(place, _NONE) for look in looks]
+    grown = Line(place, alive[-1].blocks - alive[0].blocks, alive[-1].bytes - alive[0].bytes)
+    return grown, all(now.blocks > was.blocks for was, now in pairwise(alive))
+
+
+def _largest(line: Line) -> int:
+    return -line.bytes
 
 
 def _packages() -> list[Path]:

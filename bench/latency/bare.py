@@ -26,6 +26,7 @@ from edge.core.errors import ConfigError, EdgeError, EngineError
 from edge.core.pool import FramePool, View
 from edge.core.process import die_with_parent, python_module
 from models import package
+from models.keeper import HUGE_PAGES
 from models.package import Package
 
 if TYPE_CHECKING:  # a loop's process, which asks for these figures, stays without the library
@@ -125,6 +126,7 @@ def measure(model: Package, provider: str, pictures: Pictures, *, seconds: float
             capture_output=True,
             pass_fds=(pool.fd,),
             process_group=0,
+            env=HUGE_PAGES | os.environ,  # as a station's worker
             check=False,
         )
     finally:

@@ -81,10 +81,11 @@ def measure(threads: int, view_bytes: int, cells: int, seconds: float) -> Miniat
             _child(stack, _Task(me, address=f"tcp://127.0.0.1:{port}"))
         ours.settimeout(START_S)
         try:
-            ours.recv(1)
-            command.recv()
+            came = ours.recv(1) and command.recv()
         except (OSError, zmq.Again):
-            raise EngineError("calibration: its worker or controller did not start") from None
+            came = b""
+        if not came:
+            raise EngineError("calibration: its worker or controller did not start")
         ours.settimeout(None)
         line = _Line(ours, command, view_bytes)
         left = max(0.0, seconds - (time.perf_counter() - began))
@@ -118,14 +119,18 @@ class _Line:
         while now_ns() < until_ns or len(found) < _LEAST:
             if pause_s:
                 time.sleep(pause_s)
-            found.append(self._part())
+            try:
+                found.append(self._part())
+            except (OSError, zmq.Again):
+                raise EngineError("calibration: its worker or controller is gone") from None
         return np.array(found[1:])
 
     def _part(self) -> tuple[int, int, int]:
         trigger_ns = now_ns()
         np.copyto(self._slot, self._picture)
         self._link.send(b"go")
-        self._link.recv_into(self._answer)
+        if not self._link.recv_into(self._answer):
+            raise ConnectionResetError
         read_ns = now_ns()
         started_ns, ended_ns, _ = _ANSWER.unpack(self._answer)
         self._command.send(self._answer[:200])

@@ -4,11 +4,11 @@ The optimised graph's operators, counted (bench/latency/macs.py), times what suc
 here (bench/latency/calibrate.py), plus what a part costs beside its session
 (bench/latency/miniature.py). Nothing in it was fitted to a package.
 
-p50 of session.run is the sum of the operators' medians, of a session that runs back to back. Its
-p99: the calibration's runs are laid end to end and cut into stretches as long as the session; the
-99th percentile of measured over expected. A part comes after a pause, which costs its session what
-it costs the miniature's. Its p99 adds the excesses of session, overhead and timer over their medians
-as the root of their squares, as if they came independently.
+p50 of session.run, back to back, is the sum of the operators' medians. Its p99: the calibration's
+runs are laid end to end and cut into stretches as long as the session; the 99th percentile of
+measured over expected. A part comes after a pause, which costs its session what it costs the
+miniature's. Its p99 adds the excesses of session, overhead and timer over their medians as the root
+of their squares, as if they came independently.
 """
 
 from __future__ import annotations

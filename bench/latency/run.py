@@ -36,7 +36,7 @@ from models.package import Package
 SLOTS = 8  # of a station file that names none
 DEFAULT_RATE_HZ = 20.0
 MOST_GAP_S = 3600.0
-ALLOCATION_PARTS, ALLOCATION_WARM_UP = 1000, 300  # 250 of them traced: every window is full
+ALLOCATION_PARTS, ALLOCATION_WARM_UP = 1000, 300
 ALLOCATIONS_FROM = 1000  # timed parts: a shorter run is a look, and gets no second one
 
 
@@ -242,7 +242,8 @@ def _kept(traced: Driven, notes: list[str]) -> dict[str, Any]:
     if not traced.complete or traced.ending.allocated is None:
         notes.append("memory was not traced to the end: interrupted")
         return {}
-    notes += [f"kept by {line}" for line in traced.ending.kept_at]
+    if traced.ending.allocated.blocks:
+        notes += [f"grew: {line}" for line in traced.ending.kept_at]
     names = ("kept_blocks", "kept_bytes", "frame_sized_blocks")
     return dict(zip(names, traced.ending.allocated, strict=True))
 

@@ -15,7 +15,7 @@ NS_PER_S = 1_000_000_000
 
 # The last stretch of a wait is spent looking instead of sleeping: after a sleep of 20 ms an idle
 # 2-core virtual machine woke 190 us late (median of 100; 245 at the 90th percentile).
-SPIN_NS = 250_000
+SPIN_NS = 700_000
 
 
 def now_ns() -> int:

@@ -169,6 +169,9 @@ class Actuator(Protocol):
     def command(self, decision: Decision, deadline: Deadline) -> int:
         """Send the part's one command; its sequence number, 0 when nobody was there to hear."""
 
+    def nudge(self) -> None:
+        """A part is due at once: let the way to the controllers be warm."""
+
     def hold(self, on: bool) -> None:
         """Tell the controllers to feed no further part, or to go on."""
 

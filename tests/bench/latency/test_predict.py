@@ -12,7 +12,7 @@ from bench.latency import calibrate, host, macs, miniature, predict
 from bench.latency.costs import Calibration, features, fit
 from bench.latency.macs import Work
 from bench.latency.result import save
-from edge.core.errors import ConfigError
+from edge.core.errors import ConfigError, EngineError
 from models import package
 
 CALL_US, MAC_US, OUTPUT_US, MOVED_US = 3.0, 1e-5, 1e-3, 5e-5
@@ -194,3 +194,27 @@ def test_a_whole_prediction_of_a_package_on_this_box(tiny_package):
         assert found.calibration.gmacs[precision] > 0
     assert found == msgspec.json.decode(msgspec.json.encode(found), type=predict.Prediction)
     assert "measured        session.run p50" in predict.describe(found)
+
+
+@pytest.mark.parametrize("role", ["_judge", "_control"])
+def test_a_calibration_whose_child_does_not_come_is_one_line(monkeypatch, role):
+    def no_child(stack, task, *fds):
+        if (role == "_judge") != bool(task.address):
+            return
+        made(stack, task, *fds)
+
+    made = miniature._child
+    monkeypatch.setattr(miniature, "_child", no_child)
+    monkeypatch.setattr(miniature, "START_S", 1.5)
+    with pytest.raises(EngineError, match="did not start"):
+        miniature.measure(1, 100, 10, 1.0)
+
+
+def test_a_calibration_whose_worker_dies_is_one_line(monkeypatch):
+    monkeypatch.setattr(miniature._Line, "_part", _broken)
+    with pytest.raises(EngineError, match="is gone"):
+        miniature.measure(1, 100, 10, 1.0)
+
+
+def _broken(self):
+    raise BrokenPipeError
