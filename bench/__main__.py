@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import faults, measures
+from bench.latency import promises
 from bench.measures import SkippedError
 from edge.core.errors import EdgeError
 
-GROUPS = measures.GROUPS | faults.GROUPS
+GROUPS = measures.GROUPS | faults.GROUPS | promises.GROUPS
 BUDGETS = Path(__file__).with_name("budgets.toml")
 
 

@@ -282,10 +282,10 @@ def bench(
     from rich.console import Console
 
     from bench.latency import result
-    from bench.latency.page import write as write_page
+    from bench.latency.report.page import write as write_page
+    from bench.latency.report.summary import summary
     from bench.latency.run import Asked, planned
     from bench.latency.run import run as run_bench
-    from bench.latency.summary import summary
 
     _check_json(json)
     _check_file("--html", html)
@@ -330,7 +330,7 @@ def compare_runs(
     """Compare two runs; exit code 1 where B is worse than A beyond the noise of both."""
     from rich.console import Console
 
-    from bench.latency.compare import compare, describe
+    from bench.latency.report.compare import compare, describe
 
     comparison = compare(before, after, force=force)
     Console().print(describe(comparison))
@@ -352,8 +352,8 @@ def matrix_of_models(
     """Time session.run alone: each package and its FP32 twin on every provider there is."""
     from rich.console import Console
 
+    from bench.latency.box.matrix import describe, matrix
     from bench.latency.frames import frames
-    from bench.latency.matrix import describe, matrix
     from models import package
 
     _check_json(json)
@@ -375,7 +375,7 @@ def predict_model(
     json: JsonFile = None,
 ) -> None:
     """Predict from its graph and a short calibration how long a model will take on this box."""
-    from bench.latency.predict import describe, predict
+    from bench.latency.forecast.predict import describe, predict
 
     _check_json(json)
     prediction = predict(model, against=against)

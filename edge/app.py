@@ -137,6 +137,7 @@ def rigged(
             hang_ns=None if lockstep else round(station.engine.hang_ms * NS_PER_MS),
             event=event,
             standby=station.engine.standby and not lockstep,
+            rehearse=station.realtime.rehearse,
         )
         stack.callback(engine.close)
         before_waiting()
@@ -191,6 +192,7 @@ def _worker_command(
     model: Package, station: Station, pool: FramePool, worker: tuple[str, ...]
 ) -> Command:
     def command(socket_fd: int, gently: bool) -> list[str]:
+        cpus = realtime.engine_cpus(station.realtime, station.engine.threads)
         plan = WorkerPlan(
             package=str(model.path),
             file_sha256=model.file_sha256,
@@ -200,8 +202,8 @@ def _worker_command(
             pool_fd=pool.fd,
             socket_fd=socket_fd,
             parent_pid=os.getpid(),
-            cpus=realtime.worker_cpus(station.realtime),
-            helper_cpus=realtime.helper_cpus(station.realtime),
+            cpus=cpus.judging,
+            helper_cpus=cpus.helpers,
         )
         modules = ("models.gentle", *worker) if gently else worker
         return python_module(*modules, msgspec.json.encode(plan).decode())

@@ -173,7 +173,7 @@ class Inspection:
         """Get ready for a part that is due: when to wake for it, at the latest at due_ns."""
         now_ns, part_ns = self._clock.now_ns(), self._camera.due_ns(0)
         lead_ns = self._engine.alert_ns()
-        if part_ns is None or lead_ns is None:
+        if part_ns is None or part_ns <= now_ns or lead_ns is None:
             return due_ns
         if now_ns < part_ns - lead_ns:
             return min(due_ns, part_ns - lead_ns)

@@ -47,28 +47,33 @@ def check(options: RealtimeOptions) -> None:
                 raise ConfigError(f"realtime.{key}: no processor {cpu}; allowed: {_list(allowed)}")
 
 
-def worker_cpus(options: RealtimeOptions) -> tuple[int, ...]:
-    """The processors of the worker's judging thread, empty for any; ask outside of `tuned`.
+class EngineCpus(NamedTuple):
+    """Processors of a worker: its judging thread's, and one for each helper of its session.
+
+    Empty for any: the kernel places them.
+    """
+
+    judging: tuple[int, ...] = ()
+    helpers: tuple[int, ...] = ()
+
+
+def engine_cpus(options: RealtimeOptions, threads: int) -> EngineCpus:
+    """Where a worker with so many session threads runs; ask outside of `tuned`.
 
     Left to the kernel, a woken worker often lands on the processor of the loop that woke it and
     waits there until the loop sleeps: 0.57 ms from trigger to worker instead of 0.27 (medians).
+    Helpers take the last processors of the worker's, then the loop's, which sleeps meanwhile.
     """
-    if options.worker_cpus or options.cpus == "any":
-        return options.worker_cpus
-    return tuple(sorted(os.sched_getaffinity(0) - _loop_cpus(options)))[:1]
-
-
-def helper_cpus(options: RealtimeOptions) -> tuple[int, ...]:
-    """The processors of a session's helper threads: those its judging thread is not on first.
-
-    Empty where the judging thread may run anywhere.
-    """
-    judging = worker_cpus(options)[:1]
-    if not judging:
-        return ()
+    if options.cpus == "any" and not options.worker_cpus:
+        return EngineCpus()
+    allowed = os.sched_getaffinity(0)
     loop = _loop_cpus(options) if options.cpus != "any" else set()
-    others = os.sched_getaffinity(0) - set(judging)
-    return tuple(sorted(others - loop) + sorted(others & loop))
+    own = sorted(options.worker_cpus or allowed - loop)
+    if not own:
+        return EngineCpus()
+    spare = [*reversed(own[1:]), *sorted(allowed - set(own))]
+    helpers = tuple(spare[: threads - 1]) if len(spare) >= threads - 1 else ()
+    return EngineCpus(tuple(cpu for cpu in own if cpu not in helpers), helpers)
 
 
 @contextmanager

@@ -122,8 +122,10 @@ class ScriptedEngine:
         cost_ns: Callable[[int], int] = lambda part: 0,
         outcome: Callable[[int], Prediction | Fault] = lambda part: Prediction(0.0),
         behaviour: Callable[[int], Behaviour] = lambda part: "answer",
+        alert_ns: int | None = None,
     ) -> None:
-        self._pool, self._clock = pool, clock
+        self._pool, self._clock, self._alert_ns = pool, clock, alert_ns
+        self.alerts: list[tuple[int, int]] = []  # when, and of which instant
         self._cost_ns, self._outcome, self._behaviour = cost_ns, outcome, behaviour
         self._due: list[tuple[int, Frame]] = []
         self.extra: deque[Answer] = deque()  # answers nobody asked for
@@ -143,10 +145,10 @@ class ScriptedEngine:
         return ()
 
     def alert_ns(self) -> int | None:
-        return None
+        return self._alert_ns
 
     def alert(self, due_ns: int) -> None:
-        pass
+        self.alerts.append((self._clock.now_ns(), due_ns))
 
     def submit(self, frame: Frame) -> None:
         self._pool.hold(frame.slot, Holder.ENGINE)

@@ -32,6 +32,8 @@ Event = Callable[[str, int, str], None]
 # than the median flight, and at least so long: a slow answer is late for one part, not the next.
 SLOW_TIMES, SLOW_NS = 4, 10 * NS_PER_MS
 LOOK_NS = 100 * NS_PER_MS  # an idle worker that died is noticed this often
+# A slower model is not run for nothing: a pause makes it slower by the same 0.3 to 0.5 ms.
+LONGEST_REHEARSAL_NS = 10 * NS_PER_MS
 HEALTHY = 20  # answers after which a worker's start counts as a success
 
 
@@ -52,6 +54,7 @@ class _Worker:
 class WorkerEngine:
     """Serves one frame at a time, in the order they came, from one of two workers.
 
+    rehearse: run the model once for nothing before a part whose arrival is known.
     hang_ns: a worker silent for so long over one frame is killed; None kills it as soon as
     its part is abandoned (lock-step replay, whose clock does not move meanwhile).
     """
@@ -64,8 +67,10 @@ class WorkerEngine:
         hang_ns: int | None,
         event: Event,
         standby: bool = True,
+        rehearse: bool = False,
     ) -> None:
         self._pool, self._hang_ns, self._event = pool, hang_ns, event
+        self._rehearse = rehearse
         self._wanted = 2 if standby else 1
         self._queue: deque[Frame] = deque()
         self._answers: deque[Answer] = deque()
@@ -140,9 +145,9 @@ class WorkerEngine:
 
     def alert_ns(self) -> int | None:
         """How long before a part is due `alert` should be called; None for never."""
-        if self._hang_ns is None:
+        if self._hang_ns is None or not self._rehearse or self.times.p50_ns > LONGEST_REHEARSAL_NS:
             return None
-        return 2 * self.times.p50_ns + 1_000_000
+        return 2 * self.times.p50_ns + NS_PER_MS
 
     def alert(self, due_ns: int) -> None:
         """A part is due: the worker that will serve it gets its code and data into the caches.

@@ -89,4 +89,4 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     socket_fd: int
     parent_pid: int
     cpus: tuple[int, ...] = ()  # for the thread that judges; empty for any
-    helper_cpus: tuple[int, ...] = ()  # for the session's other threads, in turn; empty for any
+    helper_cpus: tuple[int, ...] = ()  # for the session's other threads, one each; empty for any

@@ -101,7 +101,7 @@ class Watch:
     def _begin(self) -> None:
         if self._plan.allocations:
             return
-        from bench.latency.counters import Meter
+        from bench.latency.box.counters import Meter
 
         pids = {"loop": self._station.pid, "controller": self._arm_pid}
         if worker := worker_of(self._station.pid):

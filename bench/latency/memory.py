@@ -103,8 +103,10 @@ class MemoryCamera:
         return Trigger(part, part, trigger_ns)
 
     def _is_pause(self, now_ns: int, open_parts: int, due_ns: int | None) -> bool:
+        if now_ns > self._report_ns + OVERDUE_NS:
+            return True
         if open_parts or self._at_most is not None:
-            return not open_parts or now_ns > self._report_ns + OVERDUE_NS
+            return not open_parts
         return due_ns is None or due_ns - now_ns > PAUSE_NS
 
     def stop(self) -> None:

@@ -13,11 +13,11 @@ import msgspec
 from rich.console import Console
 
 from bench.latency import arrivals, frames, reckon
-from bench.latency.bare import measure
-from bench.latency.binding import bound_slots
 from bench.latency.bounds import upper_95
+from bench.latency.box.bare import measure
+from bench.latency.box.binding import bound_slots
+from bench.latency.box.host import probe
 from bench.latency.drive import Driven, drive
-from bench.latency.host import probe
 from bench.latency.progress import Progress
 from bench.latency.result import Bare, Counters, Host, Plan, Result, Scenario
 from bench.latency.station import EVENTS_KEPT, StationPlan

@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 
 from bench.latency import arrivals, columns, frames
-from bench.latency.allocations import Allocations, Kept
-from bench.latency.counters import Collections
+from bench.latency.box.allocations import Allocations, Kept
+from bench.latency.box.counters import Collections
 from bench.latency.memory import MemoryCamera
 from bench.latency.result import Plan
 from edge import app

@@ -17,7 +17,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from bench.latency import host
+from bench.latency.box import host
 from bench.latency.frames import frames
 from bench.peers.figures import Comparison, Taken, remarks, rows, table
 from bench.peers.roster import NAMES, ROSTER, Peer, Work

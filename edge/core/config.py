@@ -190,6 +190,7 @@ class RealtimeOptions(Section, frozen=True):
     worker_cpus: tuple[int, ...] = ()  # of the judging thread; empty: those the loop leaves
     # Time slice of all of the station's threads under the usual scheduler; 0: the kernel's own.
     slice_ms: Annotated[float, Meta(ge=0, le=100)] = 0.1
+    rehearse: bool = True  # run the model once for nothing before a part that is due by a schedule
     lock_memory: bool = False  # all of the station's pages in memory: 460 MB instead of 60
     collect: bool = False  # leave Python's garbage collector on while parts come
 

@@ -500,6 +500,19 @@ def test_each_role_is_held_by_one_controller_and_followers_are_told_everything(b
     assert not bench.actuator.counts
 
 
+def test_a_nudge_brings_the_next_beat_forward_and_not_two_in_a_row(bench, peer):
+    arm = welcomed(bench, peer)
+    actuator, beat_ns = bench.actuator, 50 * NS_PER_MS
+    due_ns = actuator._next_beat_ns = CLOCK.now_ns() + beat_ns // 2
+    actuator.nudge()
+    assert actuator._next_beat_ns < due_ns
+    actuator.poll(CLOCK.now_ns())
+    assert heard(bench, arm, Beat)
+    due_ns = actuator._next_beat_ns = CLOCK.now_ns() + beat_ns
+    actuator.nudge()
+    assert actuator._next_beat_ns == due_ns
+
+
 def test_a_line_to_be_held_is_said_at_once_and_in_every_beat(bench, peer):
     arm = welcomed(bench, peer)
     bench.actuator.hold(True)

@@ -113,6 +113,19 @@ def test_an_on_time_pass_is_accepted_once(line):
     assert run.pool.free == 8
 
 
+def test_the_engine_is_alerted_once_before_each_part_that_is_due(line):
+    run = line(spaced(3), cost_ns=lambda part: 10 * MS, alert_ns=7 * MS)
+    due = [60 * MS, 120 * MS, 180 * MS]
+    assert [instant for _, instant in run.engine.alerts] == due
+    assert [at for at, _ in run.engine.alerts] == [instant - 7 * MS for instant in due]
+
+
+def test_no_alert_comes_between_parts_that_overlap(line):
+    run = line(spaced(4, period_ms=5), cost_ns=lambda part: 12 * MS, alert_ns=7 * MS)
+    assert [instant for _, instant in run.engine.alerts] in ([], [5 * MS])
+    assert [d.action for _, d in run.actuator.commands] == [Action.ACCEPT] * 4
+
+
 def test_a_bad_score_is_rejected_by_verdict(line):
     run = line(spaced(1), outcome=lambda part: Prediction(0.9))
     decision = run.recorder.parts[0].decision

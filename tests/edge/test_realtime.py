@@ -16,7 +16,8 @@ import pytest
 
 from edge import realtime
 from edge.core.errors import ConfigError
-from edge.realtime import RealtimeOptions, check, tidy, tuned, worker_cpus
+from edge.core.process import slice_ns
+from edge.realtime import EngineCpus, RealtimeOptions, check, engine_cpus, sliced, tidy, tuned
 
 ALLOWED = sorted(os.sched_getaffinity(0))
 LAST = ALLOWED[-1]
@@ -91,11 +92,50 @@ def test_the_collector_can_be_left_on():
 def test_processors(options, loop, worker):
     asked = RealtimeOptions(**options)
     check(asked)
-    assert worker_cpus(asked) == worker
+    assert engine_cpus(asked, 1) == EngineCpus(worker, ())
     with tuned(asked) as effects:
         assert os.sched_getaffinity(0) == loop
     assert effects[1].ok
     assert effects[1].got == ", ".join(map(str, sorted(loop)))
+
+
+@pytest.mark.parametrize(
+    ("options", "threads", "judging", "helpers"),
+    [
+        ({}, 1, (0, 1, 2), ()),
+        ({}, 2, (0, 1), (2,)),
+        ({}, 3, (0,), (2, 1)),
+        ({}, 4, (0,), (2, 1, 3)),  # the loop's own, which sleeps meanwhile
+        ({}, 5, (0, 1, 2), ()),  # not one each: all are left to the kernel
+        ({"cpus": "any"}, 2, (), ()),
+        ({"cpus": "any", "worker_cpus": (1, 2)}, 2, (1,), (2,)),
+        ({"worker_cpus": (1,)}, 2, (1,), (0,)),
+        ({"cpus": (0, 1, 2, 3)}, 2, (), ()),
+    ],
+)
+def test_helpers_have_processors_of_their_own(monkeypatch, options, threads, judging, helpers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    assert engine_cpus(RealtimeOptions(**options), threads) == EngineCpus(judging, helpers)
+
+
+def test_a_short_slice_is_for_all_that_is_started_inside_and_given_back():
+    usual = slice_ns()
+    with sliced(RealtimeOptions(slice_ms=0.5)) as effect:
+        if not effect.ok:
+            pytest.skip(f"slice: {effect.got}")
+        found = []
+        thread = threading.Thread(target=lambda: found.append(slice_ns()))
+        thread.start()
+        thread.join()
+        assert found == [slice_ns()] == [500_000]
+    assert slice_ns() == usual
+
+
+def test_the_kernel_s_own_slice_is_left_alone():
+    usual = slice_ns()
+    with sliced(RealtimeOptions(slice_ms=0)) as effect:
+        assert effect == ("slice_ms", "0", "off", True)
+        assert slice_ns() == usual
 
 
 @pytest.mark.parametrize("key", ["cpus", "worker_cpus"])

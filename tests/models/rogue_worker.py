@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 
-from models.exchange import ANSWER, READY, REQUEST, Head, Result
+from models.exchange import ANSWER, READY, REHEARSED, REQUEST, Head, Result
 
 
 def hang():
@@ -24,6 +24,7 @@ CHANGED = {
     "other_generation": {"generation": 999, "score": 0.0},
     "too_many_regions": {"regions": 65, "score": 0.0},
     "unknown_fault": {"fault": 99},
+    "rehearsed": {"kind": REHEARSED},  # which nobody asked for
 }
 
 

@@ -27,7 +27,7 @@ ROGUE = Path(__file__).with_name("rogue_worker.py")
 class Bench:
     """A pool and an engine, and the loop's part of their conversation."""
 
-    def __init__(self, views, command, hang_ns=150 * NS_PER_MS, standby=False):
+    def __init__(self, views, command, hang_ns=150 * NS_PER_MS, standby=False, rehearse=False):
         self.events = []
         self.pool = FramePool.create(views, 4)
         self.engine = WorkerEngine(
@@ -36,6 +36,7 @@ class Bench:
             hang_ns=hang_ns,
             event=lambda *event: self.events.append(event),
             standby=standby,
+            rehearse=rehearse,
         )
         self.part = 0
 
@@ -206,6 +207,7 @@ def test_in_lock_step_an_abandoned_frame_ends_its_worker_at_once(bench, tiny_pac
         ("other_generation", Fault.BAD_OUTPUT),
         ("too_many_regions", Fault.BAD_OUTPUT),
         ("unknown_fault", Fault.BAD_OUTPUT),
+        ("rehearsed", Fault.BAD_OUTPUT),
     ],
 )
 def test_a_rogue_worker_is_a_fault_and_is_replaced(bench, tiny_package, mode, fault):
@@ -336,3 +338,53 @@ def test_without_a_worker_a_frame_is_refused_with_the_reason(bench, tiny_package
     alone.until(lambda: not alone.engine.ready)
     now = CLOCK.now_ns()
     assert alone.engine.refusal(now, now + NS_PER_S) == (Fault.ENGINE_DOWN, "the worker ended")
+
+
+def alerted(bench, in_ms=50):
+    """Tell the engine of a part, and take what its worker says to that."""
+    worker = bench.engine._workers[0]
+    bench.engine.alert(CLOCK.now_ns() + in_ms * NS_PER_MS)
+    assert worker.rehearses
+    bench.until(lambda: not worker.rehearses)
+
+
+def test_a_rehearsal_brings_no_answer_and_the_part_behind_it_is_judged_as_ever(bench, tiny_package):
+    bench = bench(*honest(tiny_package), rehearse=True)
+    bench.engine.start()
+    bench.submit(gray=204)
+    first = bench.answer()
+    alerted(bench)
+    bench.submit(gray=51)
+    second = bench.answer()
+    assert (first.part, second.part) == (1, 2)
+    assert first.outcome.score > second.outcome.score
+    assert not [kind for kind, _, _ in bench.events if kind != "worker_ready"]
+    assert bench.pool.free == 4
+
+
+def test_a_part_that_comes_during_the_rehearsal_waits_for_it_and_no_longer(bench, tiny_package):
+    bench = bench(*honest(tiny_package), rehearse=True)
+    bench.engine.start()
+    bench.engine.alert(CLOCK.now_ns() + 50 * NS_PER_MS)
+    bench.submit(gray=51)
+    answer = bench.answer()
+    assert isinstance(answer.outcome, Prediction)
+    assert not bench.engine._workers[0].rehearses
+
+
+def test_an_alert_is_for_an_idle_worker_of_a_quick_model(bench, tiny_package):
+    bench = bench(*honest(tiny_package), rehearse=True)
+    bench.engine.start()
+    assert bench.engine.alert_ns() == NS_PER_MS
+    bench.submit()
+    bench.engine.alert(CLOCK.now_ns() + 50 * NS_PER_MS)
+    assert not bench.engine._workers[0].rehearses
+    bench.answer()
+    bench.engine.times.p50_ns = 11 * NS_PER_MS
+    assert bench.engine.alert_ns() is None
+
+
+def test_without_rehearsals_and_in_lock_step_nobody_is_alerted(bench, tiny_package):
+    views, command = honest(tiny_package)
+    assert bench(views, command).engine.alert_ns() is None
+    assert bench(views, command, hang_ns=None, rehearse=True).engine.alert_ns() is None
