@@ -23,7 +23,7 @@ bench: $(VENV)/.dev
 
 venv: $(VENV)/.edge
 
-$(VENV)/.edge: requirements/cpu.txt pyproject.toml deploy/venv.sh
+$(VENV)/.edge: requirements/cpu.txt pyproject.toml deploy/venv.sh models/_native.c
 	@PYTHON=$(PYTHON) sh deploy/venv.sh $(VENV) requirements/cpu.txt
 	@touch $@
 

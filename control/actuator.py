@@ -7,7 +7,6 @@ and not silence.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Collection
@@ -210,7 +209,6 @@ class RouterActuator:
         )
         data = encode(message)
         told = self._tell_all(data, now_ns)
-        os.sched_yield()  # ZeroMQ's thread may be waiting for this processor: 0.02 ms sooner (p50)
         self._unacked.command(decision.part, data, now_ns)
         return message.seq if told or decision.part in self._unacked else 0
 
@@ -234,10 +232,11 @@ class RouterActuator:
             self._keep_beat(now_ns)
         self._backlog, until_ns = True, real_now_ns() + TURN_NS
         while real_now_ns() < until_ns:
-            if not int(self._socket.get(_EVENTS)) & _POLLIN:
-                self._backlog = False
+            if not self._has_come():
                 if not self._ticking:
                     self._settle_accounts(self._clock.now_ns())
+                # Again: a send takes the descriptor's word for what has come meanwhile.
+                self._backlog = self._has_come()
                 break
             try:
                 identity, key, data = self._receive()
@@ -321,6 +320,10 @@ class RouterActuator:
         peer.asked_ns = peer.asked_ns or beat.stamp_ns
 
     # ---- hearing ----
+
+    def _has_come(self) -> bool:
+        """Whether there is a message to read; asking is cheaper than an exception that says no."""
+        return bool(int(self._socket.get(_EVENTS)) & _POLLIN)
 
     def _receive(self) -> tuple[bytes, str, bytes]:
         """(connection, public key, message); the message is empty where it has several frames."""

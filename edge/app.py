@@ -137,7 +137,8 @@ def rigged(
             hang_ns=None if lockstep else round(station.engine.hang_ms * NS_PER_MS),
             event=event,
             standby=station.engine.standby and not lockstep,
-            rehearse=station.realtime.rehearse,
+            # With one processor everything would wait for the rehearsal.
+            rehearse=station.realtime.rehearse and len(os.sched_getaffinity(0)) > 1,
         )
         stack.callback(engine.close)
         before_waiting()
@@ -202,6 +203,7 @@ def _worker_command(
             pool_fd=pool.fd,
             socket_fd=socket_fd,
             parent_pid=os.getpid(),
+            looks=len(os.sched_getaffinity(0)) > 1,
             cpus=cpus.judging,
             helper_cpus=cpus.helpers,
         )

@@ -37,9 +37,6 @@ STALL_NS = 10 * NS_PER_MS  # a default this much late: the process, not the engi
 # Between two parts the loop wakes this much early and takes one turn for nothing: its code and data
 # have left the caches meanwhile, and come back before the part instead of with it.
 REHEARSAL_NS = 600_000
-# While a verdict is awaited, acks may wait so long: a turn for each would take a processor from the
-# session, 0.1 ms a time. Less than the 15 ms after which they are asked for again.
-UNHEARD_NS = 10 * NS_PER_MS
 EVENTS_A_TURN = 64  # of camera and controller each: no backlog may keep deadlines waiting
 IDLE_NS = 200 * NS_PER_MS  # with nothing to wait for, look at the stop flag this often
 
@@ -94,7 +91,6 @@ class Inspection:
         self._clock, self._deadline, self._ack_ns = clock, deadline, ack_ns
         # Of which part's instant the engine and the controllers were last told.
         self._alerted_ns = self._nudged_ns = 0
-        self._listened_ns = 0  # to the controllers
         self._parts: dict[int, _Part] = {}
         self._undecided: deque[int] = deque()  # in trigger order, hence in deadline order
         self._unclosed: deque[int] = deque()
@@ -122,8 +118,7 @@ class Inspection:
             if word is None:
                 break
             self._hear(word)
-        self._listened_ns = self._clock.now_ns()
-        self._close_parts(self._listened_ns, unread=self._actuator.backlog)
+        self._close_parts(self._clock.now_ns(), unread=self._actuator.backlog)
         self._interlock.engine(self._engine.trouble)
         self._actuator.hold(self._interlock.hold_line)
         self._on_turn(self._clock.now_ns())
@@ -161,11 +156,8 @@ class Inspection:
         due = self._due_ns()
         if not self._parts:
             due = self._rehearse(due)
-        fds = [self._camera.fileno(), *self._engine.filenos(), *self._wake_fds]
-        if self._engine.due_ns() is not None:  # it works, against real time
-            due = min(due, self._listened_ns + UNHEARD_NS)
-        else:
-            fds.append(self._actuator.fileno())
+        own = (self._camera.fileno(), self._actuator.fileno())
+        fds = (*own, *self._engine.filenos(), *self._wake_fds)
         self._clock.wait(fds, due, busy=bool(self._parts))
         return self._clock.now_ns()
 
@@ -179,12 +171,13 @@ class Inspection:
             return min(due_ns, part_ns - lead_ns)
         if self._alerted_ns != part_ns:
             self._alerted_ns = part_ns
-            self._engine.alert(part_ns)
+            self._engine.alert(now_ns, part_ns)
         if now_ns < part_ns - 2 * REHEARSAL_NS:
             return min(due_ns, part_ns - REHEARSAL_NS)
         if self._nudged_ns != part_ns:
             self._nudged_ns = part_ns
             self._actuator.nudge()
+            return now_ns  # a turn at once, in which the beat goes
         return due_ns
 
     def _due_ns(self) -> int:

@@ -68,10 +68,11 @@ def engine_cpus(options: RealtimeOptions, threads: int) -> EngineCpus:
         return EngineCpus()
     allowed = os.sched_getaffinity(0)
     loop = _loop_cpus(options) if options.cpus != "any" else set()
-    own = sorted(options.worker_cpus or allowed - loop)
+    own = sorted(set(options.worker_cpus) or allowed - loop)
     if not own:
         return EngineCpus()
-    spare = [*reversed(own[1:]), *sorted(allowed - set(own))]
+    others = allowed - set(own)
+    spare = [*reversed(own[1:]), *sorted(others - loop), *sorted(others & loop)]
     helpers = tuple(spare[: threads - 1]) if len(spare) >= threads - 1 else ()
     return EngineCpus(tuple(cpu for cpu in own if cpu not in helpers), helpers)
 

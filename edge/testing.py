@@ -147,8 +147,8 @@ class ScriptedEngine:
     def alert_ns(self) -> int | None:
         return self._alert_ns
 
-    def alert(self, due_ns: int) -> None:
-        self.alerts.append((self._clock.now_ns(), due_ns))
+    def alert(self, now_ns: int, due_ns: int) -> None:
+        self.alerts.append((now_ns, due_ns))
 
     def submit(self, frame: Frame) -> None:
         self._pool.hold(frame.slot, Holder.ENGINE)

@@ -13,9 +13,11 @@
 
 enum { THUMB = 32, CELLS = THUMB * THUMB, RANK = 4 };
 
-/* The loops over pixels, for whatever vector unit is there: 45 us a picture without, 9 with. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && (defined(__GNUC__) && !defined(__clang__))
+/* The loops over pixels, for whatever vector unit is there: 41 us a picture without, 22 with. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && __GNUC__ >= 12
 #define VECTOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && __GNUC__ >= 6
+#define VECTOR __attribute__((target_clones("avx2", "default")))
 #else
 #define VECTOR
 #endif

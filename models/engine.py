@@ -45,10 +45,18 @@ class _Worker:
         self.frame: Frame | None = None
         self.since_ns = 0
         self.overdue = False  # its part was decided without it
-        self.rehearses = False
+        self.rehearses_since_ns = 0  # 0: it does not
+
+    @property
+    def busy(self) -> bool:
+        """It has something to answer: a frame, or an alert."""
+        return self.frame is not None or self.rehearses_since_ns > 0
 
     def silent_ns(self, now_ns: int) -> int:
-        return now_ns - self.since_ns if self.frame else 0
+        return now_ns - self.busy_since_ns() if self.busy else 0
+
+    def busy_since_ns(self) -> int:
+        return self.since_ns if self.frame else self.rehearses_since_ns
 
 
 class WorkerEngine:
@@ -114,7 +122,7 @@ class WorkerEngine:
         return tuple(worker.process.process.pid for worker in self._workers)
 
     def filenos(self) -> Sequence[int]:
-        links = [w.process.link.fileno() for n, w in enumerate(self._workers) if n == 0 or w.frame]
+        links = [w.process.link.fileno() for n, w in enumerate(self._workers) if n == 0 or w.busy]
         return (*links, self._keeper.fileno())
 
     def refusal(self, now_ns: int, decide_by_ns: int) -> tuple[Fault, str] | None:
@@ -145,22 +153,23 @@ class WorkerEngine:
 
     def alert_ns(self) -> int | None:
         """How long before a part is due `alert` should be called; None for never."""
-        if self._hang_ns is None or not self._rehearse or self.times.p50_ns > LONGEST_REHEARSAL_NS:
+        p50_ns = self.times.p50_ns
+        if self._hang_ns is None or not self._rehearse or not 0 < p50_ns <= LONGEST_REHEARSAL_NS:
             return None
-        return 2 * self.times.p50_ns + NS_PER_MS
+        return 3 * p50_ns // 2 + NS_PER_MS
 
-    def alert(self, due_ns: int) -> None:
+    def alert(self, now_ns: int, due_ns: int) -> None:
         """A part is due: the worker that will serve it gets its code and data into the caches.
 
         What it answers is taken and dropped, so that this side is rehearsed too.
         """
         worker = self._workers[0] if self._workers else None
-        if worker is None or worker.frame or worker.rehearses:
+        if worker is None or worker.busy:
             return
         with suppress(OSError):
             request = REQUEST.pack(ALERT, due_ns, 0)
             worker.process.link.send(request, socket.MSG_DONTWAIT)
-            worker.rehearses = True
+            worker.rehearses_since_ns = now_ns
 
     def abandon(self, part: int) -> None:
         for frame in self._queue:
@@ -185,10 +194,10 @@ class WorkerEngine:
             self._look_ns = now_ns + LOOK_NS
             self.times.settle()
         for place, worker in enumerate(list(self._workers)):
-            if worker.frame or place == 0 or idle_too:
+            if worker.busy or place == 0 or idle_too:
                 self._receive(worker, now_ns)
         for worker in list(self._workers):
-            if worker.frame and self._is_hung(worker, now_ns):
+            if worker.busy and self._is_hung(worker, now_ns):
                 silent_ms = worker.silent_ns(now_ns) / NS_PER_MS
                 detail = f"the worker hangs: silent for {silent_ms:.0f} ms"
                 self._replace(worker, Fault.ENGINE_DOWN, detail)
@@ -200,11 +209,11 @@ class WorkerEngine:
         if self._hang_ns is None:
             return None
         for worker in self._workers:
-            if worker.frame:
-                hung_ns = worker.since_ns + self._hang_ns
+            if worker.busy:
+                hung_ns = worker.busy_since_ns() + self._hang_ns
                 due = hung_ns if due is None or hung_ns < due else due
-        if self._queue and self._workers and self._workers[0].frame and self._spare():
-            switch_ns = self._workers[0].since_ns + self._patience_ns()
+        if self._queue and self._workers and self._spare():
+            switch_ns = self._switch_ns(self._workers[0])
             due = switch_ns if due is None or switch_ns < due else due
         return due
 
@@ -242,27 +251,40 @@ class WorkerEngine:
     def _patience_ns(self) -> int:
         return max(SLOW_NS, SLOW_TIMES * self.times.p50_ns)
 
+    def _rehearsal_ns(self) -> int:
+        """How long a part waits for the end of a rehearsal, counted from its alert."""
+        return 2 * self.times.p50_ns + 2 * NS_PER_MS
+
     def _spare(self) -> _Worker | None:
-        """A warm worker without a frame, behind the one that serves."""
-        return next((worker for worker in self._workers[1:] if worker.frame is None), None)
+        """A warm worker that is idle, behind the one that serves."""
+        return next((worker for worker in self._workers[1:] if not worker.busy), None)
+
+    def _switch_ns(self, serving: _Worker) -> int:
+        """When a busy worker counts as too slow for the frame that waits."""
+        if serving.frame:
+            return serving.since_ns + self._patience_ns()
+        return serving.rehearses_since_ns + self._rehearsal_ns()
 
     def _may_switch(self, now_ns: int) -> bool:
         """The serving worker is too slow for the next frame, and another one is idle."""
         serving = self._workers[0]
-        slow = serving.overdue or serving.silent_ns(now_ns) >= self._patience_ns()
+        slow = serving.overdue or (serving.busy and now_ns >= self._switch_ns(serving))
         return slow and self._spare() is not None
 
     def _feed(self, now_ns: int) -> None:
         """Give the oldest waiting frame to the serving worker, or to the standby in its place."""
+        if self._queue and self._workers and self._workers[0].rehearses_since_ns:
+            self._receive(self._workers[0], now_ns)  # it may just have ended
         if not self._queue or not self._workers:
             return
-        if self._workers[0].frame:
+        if self._workers[0].busy:
             spare = self._spare()
-            if spare is None or self._hang_ns is None or not self._may_switch(now_ns):
+            if spare is not None and self._hang_ns is not None and self._may_switch(now_ns):
+                self._event("standby", 0, f"pid {spare.process.process.pid} takes over")
+                self._workers.remove(spare)
+                self._workers.insert(0, spare)
+            elif self._workers[0].frame or spare is not None:
                 return
-            self._event("standby", 0, f"pid {spare.process.process.pid} takes over")
-            self._workers.remove(spare)
-            self._workers.insert(0, spare)
         worker, frame = self._workers[0], self._queue.popleft()
         worker.frame, worker.since_ns, worker.overdue = frame, now_ns, False
         try:
@@ -292,8 +314,9 @@ class WorkerEngine:
         else:
             self._pool.release(answer.slot, Holder.ENGINE)
             # By the worker's own word, if it is possible: a stall of the loop is not its slowness.
-            flight_ns = answer.stamps.sent_ns - worker.since_ns
-            self.times.add(min(max(flight_ns, 0), worker.silent_ns(now_ns)))
+            if answer.stamps.started_ns:  # else refused before session.run: no measure of it
+                flight_ns = answer.stamps.sent_ns - worker.since_ns
+                self.times.add(min(max(flight_ns, 0), worker.silent_ns(now_ns)))
             worker.frame = None
             if self._queue:
                 self._feed(now_ns)  # before the answer goes on: the worker is idle now
@@ -304,9 +327,9 @@ class WorkerEngine:
 
     def _is_rehearsal(self, worker: _Worker) -> bool:
         """The buffer holds what an alert brought; once an alert, and no part's answer."""
-        if not worker.rehearses or self._result.read().kind != REHEARSED:
+        if not worker.rehearses_since_ns or self._result.read().kind != REHEARSED:
             return False
-        worker.rehearses = False
+        worker.rehearses_since_ns = 0
         return True
 
     def _read(self, frame: Frame | None) -> Answer | None:

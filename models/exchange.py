@@ -88,5 +88,6 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     pool_fd: int
     socket_fd: int
     parent_pid: int
+    looks: bool = True  # for its next request before it sleeps; not on a box with one processor
     cpus: tuple[int, ...] = ()  # for the thread that judges; empty for any
     helper_cpus: tuple[int, ...] = ()  # for the session's other threads, one each; empty for any

@@ -32,7 +32,7 @@ class Clock(Protocol):
         """Wait until an fd is readable or the instant comes; the readable fds, maybe none.
 
         busy: work outside is outstanding. A virtual clock then lets real time pass before
-        it jumps to `until_ns`; a real clock takes no notice.
+        it jumps to `until_ns`; a real clock leaves the processor to that work for longer.
         """
 
 
@@ -89,7 +89,7 @@ class Engine(Protocol):
     def alert_ns(self) -> int | None:
         """How long before a part is due `alert` is of use; None for never."""
 
-    def alert(self, due_ns: int) -> None:
+    def alert(self, now_ns: int, due_ns: int) -> None:
         """A part is due then: be awake for it."""
 
     def submit(self, frame: Frame) -> None:

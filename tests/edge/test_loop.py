@@ -120,6 +120,23 @@ def test_the_engine_is_alerted_once_before_each_part_that_is_due(line):
     assert [at for at, _ in run.engine.alerts] == [instant - 7 * MS for instant in due]
 
 
+def test_the_beat_is_sent_before_the_part_it_is_to_warm_the_way_for(line):
+    nudged = []
+
+    class Nudged(RecordingActuator):
+        def nudge(self):
+            nudged.append([self._clock.now_ns()])
+
+        def poll(self, now_ns):
+            if nudged and len(nudged[-1]) == 1:
+                nudged[-1].append(now_ns)
+            return super().poll(now_ns)
+
+    line(spaced(3), actuator=Nudged, cost_ns=lambda part: 10 * MS, alert_ns=7 * MS)
+    due = [60 * MS, 120 * MS, 180 * MS]
+    assert all(asked == polled < at for (asked, polled), at in zip(nudged, due, strict=True))
+
+
 def test_no_alert_comes_between_parts_that_overlap(line):
     run = line(spaced(4, period_ms=5), cost_ns=lambda part: 12 * MS, alert_ns=7 * MS)
     assert [instant for _, instant in run.engine.alerts] in ([], [5 * MS])

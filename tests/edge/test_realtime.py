@@ -111,6 +111,7 @@ def test_processors(options, loop, worker):
         ({"cpus": "any", "worker_cpus": (1, 2)}, 2, (1,), (2,)),
         ({"worker_cpus": (1,)}, 2, (1,), (0,)),
         ({"cpus": (0, 1, 2, 3)}, 2, (), ()),
+        ({"cpus": (0,), "worker_cpus": (1, 1)}, 2, (1,), (2,)),  # not the loop's
     ],
 )
 def test_helpers_have_processors_of_their_own(monkeypatch, options, threads, judging, helpers):

@@ -343,9 +343,9 @@ def test_without_a_worker_a_frame_is_refused_with_the_reason(bench, tiny_package
 def alerted(bench, in_ms=50):
     """Tell the engine of a part, and take what its worker says to that."""
     worker = bench.engine._workers[0]
-    bench.engine.alert(CLOCK.now_ns() + in_ms * NS_PER_MS)
-    assert worker.rehearses
-    bench.until(lambda: not worker.rehearses)
+    bench.engine.alert(CLOCK.now_ns(), CLOCK.now_ns() + in_ms * NS_PER_MS)
+    assert worker.rehearses_since_ns
+    bench.until(lambda: not worker.rehearses_since_ns)
 
 
 def test_a_rehearsal_brings_no_answer_and_the_part_behind_it_is_judged_as_ever(bench, tiny_package):
@@ -365,21 +365,23 @@ def test_a_rehearsal_brings_no_answer_and_the_part_behind_it_is_judged_as_ever(b
 def test_a_part_that_comes_during_the_rehearsal_waits_for_it_and_no_longer(bench, tiny_package):
     bench = bench(*honest(tiny_package), rehearse=True)
     bench.engine.start()
-    bench.engine.alert(CLOCK.now_ns() + 50 * NS_PER_MS)
+    bench.engine.alert(CLOCK.now_ns(), CLOCK.now_ns() + 50 * NS_PER_MS)
     bench.submit(gray=51)
     answer = bench.answer()
     assert isinstance(answer.outcome, Prediction)
-    assert not bench.engine._workers[0].rehearses
+    assert not bench.engine._workers[0].rehearses_since_ns
 
 
 def test_an_alert_is_for_an_idle_worker_of_a_quick_model(bench, tiny_package):
     bench = bench(*honest(tiny_package), rehearse=True)
     bench.engine.start()
-    assert bench.engine.alert_ns() == NS_PER_MS
+    assert bench.engine.alert_ns() is None  # nobody knows yet how long it takes
     bench.submit()
-    bench.engine.alert(CLOCK.now_ns() + 50 * NS_PER_MS)
-    assert not bench.engine._workers[0].rehearses
+    bench.engine.alert(CLOCK.now_ns(), CLOCK.now_ns() + 50 * NS_PER_MS)
+    assert not bench.engine._workers[0].rehearses_since_ns
     bench.answer()
+    bench.engine.times.p50_ns = 3 * NS_PER_MS
+    assert bench.engine.alert_ns() == 5_500_000
     bench.engine.times.p50_ns = 11 * NS_PER_MS
     assert bench.engine.alert_ns() is None
 
@@ -388,3 +390,27 @@ def test_without_rehearsals_and_in_lock_step_nobody_is_alerted(bench, tiny_packa
     views, command = honest(tiny_package)
     assert bench(views, command).engine.alert_ns() is None
     assert bench(views, command, hang_ns=None, rehearse=True).engine.alert_ns() is None
+
+
+def test_a_part_is_given_to_the_standby_where_the_first_worker_hangs_in_its_rehearsal(
+    bench, tiny_package
+):
+    bench = bench(*honest(tiny_package), standby=True, rehearse=True)
+    bench.engine.start()
+    first, second = bench.engine.worker_pids
+    os.kill(first, signal.SIGSTOP)
+    bench.engine.alert(CLOCK.now_ns(), CLOCK.now_ns() + 20 * NS_PER_MS)
+    bench.submit()
+    assert isinstance(bench.answer().outcome, Prediction)
+    assert bench.engine.worker_pids == (second, first)
+    bench.until(lambda: bench.engine.replaced == 1)  # after hang_ns, as with a part
+    bench.until(lambda: bench.engine.warm == 2)
+    assert first not in bench.engine.worker_pids
+
+
+def test_a_part_refused_before_the_session_says_nothing_of_how_long_it_takes(good):
+    slot = good.submit()
+    good.pool._header[slot * 3] += 1  # leased again meanwhile
+    assert good.answer().outcome is Fault.STALE_FRAME
+    good.engine.times.settle()
+    assert good.engine.times.p50_ns == 0
