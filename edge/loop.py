@@ -247,7 +247,7 @@ class Inspection:
             self._recorder.event(fault, frame.part, why)
             self._decide(frame.part, self._policy.decide(frame.part, fault))
             return
-        self._engine.submit(frame)
+        self._engine.submit(frame, part.deadline.decide_by_ns)
 
     def _judge(self, answer: Answer) -> None:
         """Turn an answer into the part's decision, unless something else stands already."""

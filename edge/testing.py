@@ -150,7 +150,7 @@ class ScriptedEngine:
     def alert(self, now_ns: int, due_ns: int) -> None:
         self.alerts.append((now_ns, due_ns))
 
-    def submit(self, frame: Frame) -> None:
+    def submit(self, frame: Frame, decide_by_ns: int) -> None:
         self._pool.hold(frame.slot, Holder.ENGINE)
         if self._behaviour(frame.part) != "hang":
             self._due.append((self._clock.now_ns() + self._cost_ns(frame.part), frame))

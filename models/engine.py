@@ -30,7 +30,11 @@ Event = Callable[[str, int, str], None]
 
 # A frame that waits is given to the standby when the one before it takes this many times longer
 # than the median flight, and at least so long: a slow answer is late for one part, not the next.
-SLOW_TIMES, SLOW_NS = 4, 10 * NS_PER_MS
+# Not twice within SETTLE_NS: where both are slow because the box is, each switch sets a second
+# session beside the first, on the same processors. At 80 % of the rate a box can reach, one stall
+# of 10 ms became a second of deadline misses, both workers taking turns.
+SLOW_TIMES, SLOW_NS = 4, 20 * NS_PER_MS
+SETTLE_NS = 100 * NS_PER_MS
 LOOK_NS = 100 * NS_PER_MS  # an idle worker that died is noticed this often
 # A slower model is not run for nothing: a pause makes it slower by the same 0.3 to 0.5 ms.
 LONGEST_REHEARSAL_NS = 10 * NS_PER_MS
@@ -80,10 +84,11 @@ class WorkerEngine:
         self._pool, self._hang_ns, self._event = pool, hang_ns, event
         self._rehearse = rehearse
         self._wanted = 2 if standby else 1
-        self._queue: deque[Frame] = deque()
+        self._queue: deque[tuple[Frame, int]] = deque()  # with its decide_by
         self._answers: deque[Answer] = deque()
         self._workers: list[_Worker] = []  # the first one serves
         self._look_ns = 0
+        self._switched_ns = -SETTLE_NS  # to the standby, the last time
         self._closed = False
         self._result = Result()
         self._keeper = Keeper(command, pool.fd)
@@ -146,9 +151,9 @@ class WorkerEngine:
         p99_ms = times.p99_ns / NS_PER_MS
         return Fault.NOT_ADMITTED, f"{waiting} ahead, p99 {p99_ms:.1f} ms, {left_ms:.1f} ms left"
 
-    def submit(self, frame: Frame) -> None:
+    def submit(self, frame: Frame, decide_by_ns: int) -> None:
         self._pool.hold(frame.slot, Holder.ENGINE)
-        self._queue.append(frame)
+        self._queue.append((frame, decide_by_ns))
         self._feed(frame.ready_ns)
 
     def alert_ns(self) -> int | None:
@@ -172,10 +177,10 @@ class WorkerEngine:
             worker.rehearses_since_ns = now_ns
 
     def abandon(self, part: int) -> None:
-        for frame in self._queue:
-            if frame.part == part:
-                self._queue.remove(frame)
-                self._pool.release(frame.slot, Holder.ENGINE)
+        for waiting in self._queue:
+            if waiting[0].part == part:
+                self._queue.remove(waiting)
+                self._pool.release(waiting[0].slot, Holder.ENGINE)
                 return
         for worker in self._workers:
             if worker.frame and worker.frame.part == part:
@@ -261,37 +266,53 @@ class WorkerEngine:
 
     def _switch_ns(self, serving: _Worker) -> int:
         """When a busy worker counts as too slow for the frame that waits."""
-        if serving.frame:
-            return serving.since_ns + self._patience_ns()
-        return serving.rehearses_since_ns + self._rehearsal_ns()
+        wait_ns = self._patience_ns() if serving.frame else self._rehearsal_ns()
+        return max(serving.busy_since_ns() + wait_ns, self._switched_ns + SETTLE_NS)
 
     def _may_switch(self, now_ns: int) -> bool:
         """The serving worker is too slow for the next frame, and another one is idle."""
         serving = self._workers[0]
-        slow = serving.overdue or (serving.busy and now_ns >= self._switch_ns(serving))
+        slow = serving.busy and now_ns >= self._switch_ns(serving)
         return slow and self._spare() is not None
 
     def _feed(self, now_ns: int) -> None:
         """Give the oldest waiting frame to the serving worker, or to the standby in its place."""
         if self._queue and self._workers and self._workers[0].rehearses_since_ns:
             self._receive(self._workers[0], now_ns)  # it may just have ended
+        self._refuse_late(now_ns)
         if not self._queue or not self._workers:
             return
         if self._workers[0].busy:
             spare = self._spare()
             if spare is not None and self._hang_ns is not None and self._may_switch(now_ns):
                 self._event("standby", 0, f"pid {spare.process.process.pid} takes over")
+                self._switched_ns = now_ns
                 self._workers.remove(spare)
                 self._workers.insert(0, spare)
             elif self._workers[0].frame or spare is not None:
                 return
-        worker, frame = self._workers[0], self._queue.popleft()
+        worker, (frame, _) = self._workers[0], self._queue.popleft()
         worker.frame, worker.since_ns, worker.overdue = frame, now_ns, False
         try:
             request = REQUEST.pack(frame.slot, frame.generation, frame.part)
             worker.process.link.send(request, socket.MSG_DONTWAIT)
         except OSError as error:
             self._replace(worker, Fault.ENGINE_DOWN, f"the worker is gone: {error.strerror}")
+
+    def _refuse_late(self, now_ns: int) -> None:
+        """Frames that have waited so long that no worker can answer them in time any more.
+
+        They would only keep the ones behind them waiting, until all are late.
+        """
+        while self._queue and self._hang_ns is not None:
+            frame, decide_by_ns = self._queue[0]
+            left_ns = decide_by_ns - now_ns
+            if left_ns > min(self.times.p99_ns, 2 * self.times.p50_ns):
+                return
+            self._queue.popleft()
+            self._pool.release(frame.slot, Holder.ENGINE)
+            detail = f"waited until {max(0, left_ns) / NS_PER_MS:.1f} ms were left"
+            self._answers.append(Answer(*_lease(frame), Fault.NOT_ADMITTED, detail=detail))
 
     def _receive(self, worker: _Worker, now_ns: int) -> None:
         try:

@@ -32,7 +32,7 @@ class Clock(Protocol):
         """Wait until an fd is readable or the instant comes; the readable fds, maybe none.
 
         busy: work outside is outstanding. A virtual clock then lets real time pass before
-        it jumps to `until_ns`; a real clock leaves the processor to that work for longer.
+        it jumps to `until_ns`; a real clock leaves the processors to that work.
         """
 
 
@@ -92,8 +92,12 @@ class Engine(Protocol):
     def alert(self, now_ns: int, due_ns: int) -> None:
         """A part is due then: be awake for it."""
 
-    def submit(self, frame: Frame) -> None:
-        """Queue a frame. Its slot stays held until no worker can read it."""
+    def submit(self, frame: Frame, decide_by_ns: int) -> None:
+        """Queue a frame. Its slot stays held until no worker can read it.
+
+        One that can no longer be answered by decide_by_ns when its turn comes is not given to a
+        worker: its answer is NOT_ADMITTED.
+        """
 
     def abandon(self, part: int) -> None:
         """The part was decided without its answer; a queued frame is dropped."""

@@ -40,13 +40,15 @@ class Bench:
         )
         self.part = 0
 
-    def submit(self, gray=0, force=0.0):
+    def submit(self, gray=0, force=0.0, within_ms=1000.0):
         self.part += 1
         slot, generation = self.pool.lease(self.part)
         arrays = self.pool.arrays(slot)
         arrays["image"].fill(gray)
         arrays["force"].fill(force)
-        self.engine.submit(Frame(self.part, slot, generation, CLOCK.now_ns()))
+        now_ns = CLOCK.now_ns()
+        frame = Frame(self.part, slot, generation, now_ns)
+        self.engine.submit(frame, now_ns + round(within_ms * NS_PER_MS))
         self.pool.release(slot, Holder.PART)  # decided elsewhere; the engine still holds it
         return slot
 
@@ -141,7 +143,8 @@ def test_nan_in_the_samples_is_bad_output_and_the_worker_is_replaced(good):
 
 def test_a_slot_leased_again_is_a_stale_frame_and_not_a_score(good):
     slot, generation = good.pool.lease(1)
-    good.engine.submit(Frame(1, slot, generation - 1, CLOCK.now_ns()))
+    now_ns = CLOCK.now_ns()
+    good.engine.submit(Frame(1, slot, generation - 1, now_ns), now_ns + NS_PER_S)
     assert good.answer().outcome is Fault.STALE_FRAME
     good.pool.release(slot, Holder.PART)
 
@@ -414,3 +417,24 @@ def test_a_part_refused_before_the_session_says_nothing_of_how_long_it_takes(goo
     assert good.answer().outcome is Fault.STALE_FRAME
     good.engine.times.settle()
     assert good.engine.times.p50_ns == 0
+
+
+def test_a_frame_that_waited_too_long_is_not_given_to_a_worker(good):
+    good.submit()
+    good.answer()
+    good.engine.times.p50_ns = good.engine.times.p99_ns = 5 * NS_PER_MS
+    os.kill(good.engine.worker_pids[0], signal.SIGSTOP)
+    good.submit()
+    late, fresh = good.submit(within_ms=30), good.submit()
+    CLOCK.wait((), CLOCK.now_ns() + 40 * NS_PER_MS)
+    os.kill(good.engine.worker_pids[0], signal.SIGCONT)
+    answers = [good.answer() for _ in range(3)]
+    assert {a.part: isinstance(a.outcome, Prediction) for a in answers} == {
+        2: True,
+        3: False,
+        4: True,
+    }
+    refused = next(a for a in answers if a.part == 3)
+    assert refused.outcome is Fault.NOT_ADMITTED
+    assert (refused.slot, late != fresh) == (late, True)
+    assert good.pool.free == 4
