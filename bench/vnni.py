@@ -44,9 +44,11 @@ int main(int count, char **arguments) {{
     CPU_SET(atoi(arguments[count - 1]), &here);
     if (sched_setaffinity(0, sizeof here, &here)) return 1;
     {vector} a = {fill}(3), b = {fill}(5), sum[{registers}];
+#pragma GCC unroll {registers}
     for (int n = 0; n < {registers}; n++) sum[n] = {fill}(0);
     double began = now();
     for (long round = 0; round < {rounds} / {registers}; round++)
+#pragma GCC unroll {registers}
         for (int n = 0; n < {registers}; n++) {{
             sum[n] = {multiply}(sum[n], a, b);
             __asm__ volatile("" : "+x"(sum[n]));

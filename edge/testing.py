@@ -36,7 +36,14 @@ class ManualClock:
     def now_ns(self) -> int:
         return self.now
 
-    def wait(self, fds: Sequence[int], until_ns: int | None, *, busy: bool = False) -> list[int]:
+    def wait(
+        self,
+        fds: Sequence[int],
+        until_ns: int | None,
+        *,
+        busy: bool = False,
+        look_ns: int = 0,
+    ) -> list[int]:
         if until_ns is not None:
             self.now = max(self.now, until_ns)
         return []

@@ -13,12 +13,9 @@ from collections.abc import Sequence
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
-# With nothing under way, the last stretch of a wait is spent looking instead of sleeping: after a
-# sleep of 20 ms an idle 2-core virtual machine woke 190 us late (median of 100; 245 at the 90th
-# percentile), and the processor that then takes the part is awake and warm. Not while a part is
-# under way: its session has the processors, and a new part could only wait behind it. With 0.25 ms
-# of looking then, session.run took 4.2 ms instead of 2.4 once a queue had formed at 250 parts/s.
-SPIN_NS = 700_000
+# The last stretch of a wait may be spent looking and not sleeping: after a sleep of 20 ms an idle
+# 2-core virtual machine woke 190 us late (median of 100; 245 at the 90th percentile).
+LOOK_NS = 250_000
 
 
 def now_ns() -> int:
@@ -32,12 +29,19 @@ class SystemClock:
     def now_ns(self) -> int:
         return now_ns()
 
-    def wait(self, fds: Sequence[int], until_ns: int | None, *, busy: bool = False) -> list[int]:
+    def wait(
+        self,
+        fds: Sequence[int],
+        until_ns: int | None,
+        *,
+        busy: bool = False,
+        look_ns: int = LOOK_NS,
+    ) -> list[int]:
         # select() rather than poll() or epoll: Python rounds their time-outs up to whole
         # milliseconds, which would make every default up to 1 ms late.
         if until_ns is None:
             return select.select(fds, [], [])[0]
-        sleep_ns = until_ns - (0 if busy else SPIN_NS) - now_ns()
+        sleep_ns = until_ns - look_ns - now_ns()
         if sleep_ns > 0 and (ready := select.select(fds, [], [], sleep_ns / NS_PER_S)[0]):
             return ready
         while not (ready := select.select(fds, [], [], 0)[0]) and now_ns() < until_ns:
@@ -62,7 +66,14 @@ class VirtualClock:
     def now_ns(self) -> int:
         return self._now_ns
 
-    def wait(self, fds: Sequence[int], until_ns: int | None, *, busy: bool = False) -> list[int]:
+    def wait(
+        self,
+        fds: Sequence[int],
+        until_ns: int | None,
+        *,
+        busy: bool = False,
+        look_ns: int = LOOK_NS,
+    ) -> list[int]:
         # An instant that has come is not waited for, whatever is outstanding: the loop asks for it
         # when messages were left unread, of which their descriptor does not speak again.
         due = until_ns is not None and until_ns <= self._now_ns

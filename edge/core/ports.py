@@ -28,11 +28,14 @@ class Clock(Protocol):
     def now_ns(self) -> int:
         """Nanoseconds on the station's clock; counts on while the machine is suspended."""
 
-    def wait(self, fds: Sequence[int], until_ns: int | None, *, busy: bool) -> list[int]:
+    def wait(
+        self, fds: Sequence[int], until_ns: int | None, *, busy: bool, look_ns: int = 0
+    ) -> list[int]:
         """Wait until an fd is readable or the instant comes; the readable fds, maybe none.
 
         busy: work outside is outstanding. A virtual clock then lets real time pass before
-        it jumps to `until_ns`; a real clock leaves the processors to that work.
+        it jumps to `until_ns`; a real clock takes no notice.
+        look_ns: a real clock looks instead of sleeping for so long before `until_ns`.
         """
 
 

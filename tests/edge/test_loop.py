@@ -217,7 +217,7 @@ def test_without_a_controller_every_part_is_a_counted_default(line):
 
 def test_a_stall_defaults_every_part_whose_instant_passed_in_it(line):
     class StallingClock(ManualClock):
-        def wait(self, fds, until_ns, *, busy=False):
+        def wait(self, fds, until_ns, *, busy=False, look_ns=0):
             if self.now < 200 * MS <= (until_ns or 0):
                 until_ns += 2 * STALL_NS + 45 * MS
             return super().wait(fds, until_ns, busy=busy)
