@@ -77,7 +77,7 @@ def text_pair(view: memoryview) -> tuple[str, str]:
 def entry(number: int, key: str, value: str) -> bytes:
     """A StringStringEntryProto as field `number` of the message it is appended to."""
     pair = _text(1, key) + _text(2, value)
-    return _number(number << 3 | BYTES) + _number(len(pair)) + pair
+    return varint(number << 3 | BYTES) + varint(len(pair)) + pair
 
 
 # GraphProto, NodeProto, AttributeProto and TensorProto, as far as tensors can hide in them:
@@ -125,7 +125,9 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
     raise FormatError(f"damaged: a number of more than 10 bytes at byte {at}")
 
 
-def _number(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A whole number as protobuf writes it."""
+    value &= (1 << 64) - 1  # negative numbers are two's complement
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -136,4 +138,4 @@ def _number(value: int) -> bytes:
 
 def _text(number: int, text: str) -> bytes:
     raw = text.encode()
-    return _number(number << 3 | BYTES) + _number(len(raw)) + raw
+    return varint(number << 3 | BYTES) + varint(len(raw)) + raw

@@ -7,7 +7,7 @@ A percentile of a run too short for it (p99.9 of 100 parts) is close to its maxi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -189,8 +189,3 @@ def load(path: Path) -> Result:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a result of edge bench: {error}") from None
-
-
-def as_dict(result: Result) -> dict[str, Any]:
-    built: dict[str, Any] = msgspec.to_builtins(result)
-    return built

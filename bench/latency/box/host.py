@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -197,6 +198,7 @@ def _libraries() -> dict[str, str]:
         for name in flavours:
             with suppress(metadata.PackageNotFoundError):
                 found[name] = metadata.version(name)
+    found["compiled helper"] = "built" if find_spec("models._native") else "none"
     return found
 
 

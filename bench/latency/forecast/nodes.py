@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy.typing as npt
 
-from models.protobuf import BYTES, VARINT, Field, FormatError, fields
+from models.protobuf import BYTES, VARINT, Field, FormatError, fields, varint
 
 # ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto: the field numbers used here.
 _GRAPH, _OPSET, _IR = 7, 8, 1
@@ -185,20 +185,10 @@ def _attribute_bytes(name: str, value: Attribute) -> bytes:
     return head + b"".join(_integer(8, item) for item in value) + _integer(20, 7)
 
 
-def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1  # negative numbers are two's complement
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _integer(number: int, value: int) -> bytes:
-    return _varint(number << 3 | VARINT) + _varint(value)
+    return varint(number << 3 | VARINT) + varint(value)
 
 
 def _field(number: int, content: bytes | str) -> bytes:
     raw = content.encode() if isinstance(content, str) else content
-    return _varint(number << 3 | BYTES) + _varint(len(raw)) + raw
+    return varint(number << 3 | BYTES) + varint(len(raw)) + raw

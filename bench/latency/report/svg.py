@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
-TEXT_PX = 11
 LETTER_PX = 6.6  # about the mean letter of a wide font of that size
 MOST_TICKS = 8
 
