@@ -184,7 +184,7 @@ def _faults(manifest: Manifest) -> list[str]:
     if not faults:
         faults.extend(_output_faults(manifest))
     for bound in manifest.envelope.bounds:
-        known = bound.view in names and bound.feature in FEATURES
+        known = _is_measured(bound, manifest)
         if not (known and _finite(bound.low, bound.high) and bound.low <= bound.high):
             faults.append(f"envelope: {bound.feature} of {bound.view}: {bound.low}..{bound.high}")
     try:
@@ -193,6 +193,15 @@ def _faults(manifest: Manifest) -> list[str]:
     except (binascii.Error, ValueError):
         return [*faults, "pictures and thumbnail: not base64"]
     return faults if size % _DIGEST_BYTES == 0 else [*faults, "pictures: not 32-byte digests"]
+
+
+def _is_measured(bound: Bound, manifest: Manifest) -> bool:
+    """Whether the gauge measures what a bound is on; else every part would be unfit."""
+    kind = {view.name: view.kind for view in manifest.views}.get(bound.view, "samples")
+    if bound.feature == "presence":
+        like = manifest.reference() is not None or manifest.envelope.thumbnail != ""
+        return kind == "picture" and like
+    return kind != "samples" and bound.feature in FEATURES
 
 
 def _view_faults(view: ViewSpec) -> list[str]:

@@ -180,6 +180,9 @@ CONTRADICTIONS = {
     "map_shape": {"outputs": Outputs()},
     "outputs: map": {"outputs": Outputs(map_shape=(9, 9), cell_px=1)},
     "envelope": {"envelope": Envelope(bounds=(Bound(view="x", feature="f", low=0, high=1),))},
+    "envelope: presence of image": {  # of which there is nothing to be like
+        "envelope": Envelope(bounds=(Bound(view="image", feature="presence", low=0, high=1),))
+    },
     "not base64": {"pictures": Pictures(sha256="*")},
     "32-byte": {"pictures": Pictures(sha256="AAAA")},
     "format": {"format": 2},
