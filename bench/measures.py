@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.app import replay
 from edge.core.clock import NS_PER_MS, NS_PER_S, now_ns
 from edge.core.pool import FramePool
 from edge.core.process import python_module
 from edge.core.types import Fit, ViewSpec
+from edge.playback import Asked, replay
 from edge.replay import Report
 from models import package
 from models.build.unfit import refused_share, survey
@@ -39,7 +39,7 @@ class SkippedError(Exception):
     """A group that cannot be measured here, and why."""
 
 
-def _data(name: str) -> Path:
+def data(name: str) -> Path:
     folder = Path(__file__).parents[1].parent / "shared" / "data" / name
     if not folder.is_dir():
         raise SkippedError(f"../shared/data/{name} is not here")
@@ -58,7 +58,8 @@ def start_up() -> Figures:
 
 def recorded() -> Figures:
     """deeppcb's test split in real time, 20 parts a second, deadlines and all."""
-    result = replay(_data("deeppcb"), "deeppcb", pace="recorded", threads=THREADS)
+    asked = Asked(footage=data("deeppcb"), model="deeppcb", pace="recorded", threads=THREADS)
+    result = replay(asked).report
     assert result.latency_ms is not None
     assert result.session_ms is not None
     assert result.overhead_ms is not None
@@ -87,10 +88,10 @@ def _accounts(result: Report) -> Figures:
 
 def exact() -> Figures:
     """Digests of three replays; the third while two processes keep both cores busy."""
-    folder = _data("deeppcb")
-    digests = [replay(folder, "deeppcb").decisions_sha256 for _ in range(2)]
+    asked = Asked(footage=data("deeppcb"), model="deeppcb")
+    digests = [replay(asked).report.decisions_sha256 for _ in range(2)]
     with _loaded_cores(2):
-        digests.append(replay(folder, "deeppcb").decisions_sha256)
+        digests.append(replay(asked).report.decisions_sha256)
     return {"different_digests": len(set(digests)) - 1, "replays": len(digests)}
 
 
@@ -114,9 +115,12 @@ def precision() -> Figures:
         for model in PACKAGES:
             quantised = package.find(model)
             twin = package.load(quantised.path.parent / "twins" / f"{model}-fp32.onnx")
-            footage = synthetic if model == "synthetic-part" else _data(model)
+            footage = synthetic if model == "synthetic-part" else data(model)
             key = model.replace("-", "_")
-            scores = [replay(footage, str(one.path)).auroc or 0.0 for one in (quantised, twin)]
+            scores = [
+                replay(Asked(footage=footage, model=str(one.path))).report.auroc or 0.0
+                for one in (quantised, twin)
+            ]
             fast, slow = paired_session_ms(quantised, twin)
             figures[f"{key}_auroc_loss"] = scores[1] - scores[0]
             figures[f"{key}_speed_up"] = slow / fast
@@ -143,7 +147,7 @@ def paired_session_ms(first: Package, second: Package, runs: int = 200) -> tuple
 
 def unfit() -> Figures:
     """Unfit pictures against each package, and how many good test parts are refused as unfit."""
-    others = {name: _data(name) for name in ("magnetic_tile", "casting_impeller", "deeppcb")}
+    others = {name: data(name) for name in ("magnetic_tile", "casting_impeller", "deeppcb")}
     generator = PartGenerator(UNSEEN_SEED, defect_share=0.0)
     belts = [generator.belt(index) for index in range(100)]
     figures: Figures = {"shown": 0, "accepted": 0}

@@ -3,8 +3,14 @@
 # environment of PYTHON). Hashes for every file, the build backend included, no index address.
 set -eu
 python=$1
-for flavour in cpu openvino gpu dev; do
+lock() {
+    file=$1
+    shift
     echo 'setuptools>=77' | "$python" -m uv pip compile --quiet --universal --python-version 3.11 \
         --generate-hashes --no-emit-index-url --no-annotate --no-header \
-        --extra "$flavour" pyproject.toml - -o "requirements/$flavour.txt"
+        "$@" pyproject.toml - -o "requirements/$file.txt"
+}
+for flavour in cpu openvino gpu dev; do
+    lock "$flavour" --extra "$flavour"
 done
+lock archive --extra cpu --extra archive

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,39 +18,46 @@ from control.placement import Placement
 from control.policy import ThresholdPolicy
 from edge import realtime
 from edge.announce import Fanout
-from edge.children import arm_process
-from edge.core.clock import NS_PER_MS, SystemClock, VirtualClock
+from edge.children import historian_process
+from edge.core.clock import NS_PER_MS, SystemClock
 from edge.core.config import (
-    ControllerOptions,
-    EngineOptions,
     FootageOptions,
-    LimitOptions,
     OpenCvOptions,
     Station,
     SyntheticOptions,
 )
 from edge.core.errors import ConfigError
+from edge.core.history import HistorianPlan
 from edge.core.ledger import Balance
 from edge.core.pool import FramePool
-from edge.core.ports import Camera, Clock, Recorder
+from edge.core.ports import Actuator, Camera, Clock, Engine, Recorder
+from edge.core.ports import Interlock as Watch
 from edge.core.process import python_module
 from edge.core.types import Action, ViewSpec
 from edge.feed import Feed
-from edge.loop import Inspection, inspect
-from edge.replay import Journal, Report, report
+from edge.history import History, Wants
+from edge.loop import Inspection, Unwitnessed, inspect
+from edge.recorded import (
+    RecordedActuator,
+    RecordedCamera,
+    RecordedClock,
+    RecordedEngine,
+    RecordedInterlock,
+    Scripted,
+)
 from edge.service import serving
+from edge.sessions import session_of
 from models import native, package
 from models.engine import WorkerEngine
 from models.exchange import WorkerPlan
 from models.keeper import Command
 from models.package import Package
-from sensors.footage import Footage, open_footage
+from sensors.footage import open_footage
 from sensors.opencv import OpenCvCamera
 from sensors.scheduled import Rows, ScheduledCamera
 from sensors.synthetic import PartGenerator
 from sensors.synthetic_camera import SyntheticRows
 
-Pace = Literal["max", "recorded"]
 CameraFor = Callable[[FramePool], Camera]
 WORKER = ("models.worker",)
 
@@ -64,6 +70,7 @@ class Rig(NamedTuple):
     engine: WorkerEngine
     actuator: RouterActuator
     interlock: Interlock
+    history: History | None
 
     @property
     def idle(self) -> bool:
@@ -90,7 +97,13 @@ class Rig(NamedTuple):
             "session": self.actuator.session,
             "dropped": self.actuator.dropped,
             "refused": self.actuator.refused,
+            **(self.history.status() if self.history else {}),
         }
+
+    def end(self, balance: Balance) -> None:
+        """The loop is over: wait until all of it is in the records."""
+        if self.history:
+            self.history.end(balance)
 
 
 @contextmanager
@@ -108,19 +121,22 @@ def rigged(
     wake_fds: tuple[int, ...] = (),
     worker: tuple[str, ...] = WORKER,
     actuator_of: type[RouterActuator] = RouterActuator,
+    recorded: Sequence[Scripted] = (),
     keys: Path = Path(),
 ) -> Iterator[Rig]:
     """Bind, start and warm everything; triggers flow only once a controller is there.
 
     before_waiting runs once the address is bound, while the engine warms up; stop ends the
-    wait for a controller. worker: the module that is the engine's process. keys: the folder of
-    the station file, where its key files are looked up.
+    wait for a controller. worker: the module that is the engine's process. recorded: parts whose
+    every instant and fault is as it was (lock-step only). keys: the folder of the station file,
+    where its key files are looked up.
     """
-    manifest, event = model.manifest, recorder.event
+    manifest, told = model.manifest, Fanout(recorder)
+    event = told.event
     with ExitStack() as stack:
         interlock = Interlock(station.limits, event)
         gate_for = access.controller_gate(station.controller, keys, event)
-        pool = FramePool.create(manifest.views, station.slots)
+        pool = FramePool.create(manifest.views, station.slots, manifest.outputs.map_shape)
         stack.callback(pool.close)
         actuator = actuator_of(
             station.controller,
@@ -131,6 +147,11 @@ def rigged(
             gate_for=gate_for,
         )
         stack.callback(actuator.close)
+        # Before the workers: its own start, gone wrong, is quicker told.
+        history = _history(station, model, actuator.session, pool, clock, recorder, lockstep)
+        if history:
+            stack.callback(history.close)
+            told.recorders.append(history)
         engine = WorkerEngine(
             pool,
             _worker_command(model, station, pool, worker),
@@ -145,6 +166,8 @@ def rigged(
         engine.start()
         camera = camera_for(pool)
         stack.callback(camera.close)
+        if history and isinstance(camera, ScheduledCamera):
+            history.truth = camera.truth
         # Last: from the welcome on the controller counts on a beat, which only the loop keeps.
         actuator.wait_for_controller(stop)
         # Told only now: a start that fails is one line about why.
@@ -152,23 +175,93 @@ def rigged(
         interlock.step("prepare", "a controller is there")
         interlock.step("start")
         limits = manifest.thresholds
+        ports: tuple[Engine, Actuator, Watch] = (engine, actuator, interlock)
+        if recorded:
+            ports = _as_recorded(recorded, engine, actuator, camera, clock)
         inspection = Inspection(
             camera=camera,
-            engine=engine,
+            engine=ports[0],
             policy=ThresholdPolicy(
                 limits.pass_below, limits.fail_from, station.policy, _placement(station, model)
             ),
-            actuator=actuator,
-            interlock=interlock,
-            recorder=recorder,
+            actuator=ports[1],
+            interlock=ports[2],
+            recorder=told,
+            witness=history or Unwitnessed(),
             pool=pool,
             clock=clock,
             deadline=station.deadline,
             ack_ns=round(station.controller.ack_ms * NS_PER_MS),
-            on_turn=on_turn,
+            on_turn=_turns(on_turn, history),
             wake_fds=wake_fds,
         )
-        yield Rig(inspection, camera, engine, actuator, interlock)
+        yield Rig(inspection, camera, engine, actuator, interlock, history)
+
+
+def _as_recorded(
+    parts: Sequence[Scripted],
+    engine: WorkerEngine,
+    actuator: RouterActuator,
+    camera: Camera,
+    clock: Clock,
+) -> tuple[RecordedEngine, RecordedActuator, RecordedInterlock]:
+    """Ports that behave as they did, and a clock that waits for what is really under way."""
+    assert isinstance(camera, RecordedCamera)
+    assert isinstance(clock, RecordedClock)
+    judged, link = RecordedEngine(engine, parts), RecordedActuator(actuator, parts)
+    clock.outstanding = lambda: (
+        judged.outstanding or link.outstanding or camera.awaited(clock.now_ns())
+    )
+    return judged, link, RecordedInterlock(parts)
+
+
+def _history(
+    station: Station,
+    model: Package,
+    session: int,
+    pool: FramePool,
+    clock: Clock,
+    recorder: Recorder,
+    lockstep: bool,
+) -> History | None:
+    """The historian of a station that keeps anything; RecordsError where it cannot."""
+    records, recording = station.records, station.recording
+    if not records.path and not recording.path:
+        return None
+    plan = HistorianPlan(
+        session=session_of(station, model, session, clock, virtual=lockstep),
+        records=records,
+        recording=recording,
+        pool_fd=pool.fd,
+        slots=pool.slots,
+        socket_fd=-1,
+        parent_pid=0,
+    )
+    wants = Wants(
+        every=bool(recording.path),
+        evidence=bool(records.path) and records.evidence,
+        pass_every=round(1 / records.pass_share) if records.pass_share else 0,
+    )
+    return History(
+        lambda gently: historian_process(plan, gently=gently),
+        wants,
+        pool,
+        clock,
+        lot=records.lot,
+        patient=lockstep,
+        tell=recorder.event,
+    )
+
+
+def _turns(on_turn: Callable[[int], None], history: History | None) -> Callable[[int], None]:
+    if history is None:
+        return on_turn
+
+    def both(now_ns: int) -> None:
+        history.turn(now_ns)
+        on_turn(now_ns)
+
+    return both
 
 
 def _needs(station: Station) -> tuple[str, ...]:
@@ -264,6 +357,7 @@ def run(
             fanout.event("realtime", 0, "compiled helper: not built; everything runs in Python")
         service.ready(rig)
         balance = inspect(rig.inspection, service.stopping)
+        rig.end(balance)
         rig.interlock.step("halt", "the run is over")
         return balance
 
@@ -291,72 +385,3 @@ def live_source(
 def scheduled(rows: Rows, clock: Clock, *, lockstep: bool = False) -> CameraFor:
     """What opens a series of known parts on a pool."""
     return lambda pool: ScheduledCamera(rows, pool, clock, at_most=1 if lockstep else None)
-
-
-def replay(
-    footage_path: Path,
-    model_name: str,
-    *,
-    split: str = "test",
-    pace: Pace = "max",
-    provider: str = "cpu",
-    threads: int = 2,
-    warn: Callable[[str], None] = lambda line: None,
-) -> Report:
-    """Replay footage through the real loop, engine and arm, and score it.
-
-    pace "max" is lock-step on a virtual clock; "recorded" is real time, deadlines and all.
-    """
-    model = package.find(model_name)
-    footage = open_footage(footage_path, split=split, views=model.manifest.views)
-    with tempfile.TemporaryDirectory(prefix="edge-replay-") as folder:
-        station = Station(
-            camera=FootageOptions(path=str(footage_path), split=split),
-            engine=EngineOptions(model=model_name, provider=provider, threads=threads),
-            controller=ControllerOptions(bind=f"ipc://{folder}/station.ipc"),
-            limits=LimitOptions.warnings(),  # a replay decides about parts, it stops no line
-        )
-        return replay_on(station, model, footage, Path(folder), lockstep=pace == "max", warn=warn)
-
-
-def replay_on(
-    station: Station,
-    model: Package,
-    footage: Footage,
-    folder: Path,
-    *,
-    lockstep: bool,
-    warn: Callable[[str], None] = lambda line: None,
-) -> Report:
-    """Replay opened footage on a station with an arm of its own that logs into `folder`."""
-    journal, arm_log = Journal(warn), folder / "arm.jsonl"
-    arm_log.touch()
-    clock = VirtualClock() if lockstep else SystemClock()
-    with ExitStack() as stack:
-        stack.enter_context(realtime.sliced(station.realtime))
-
-        def start_arm() -> None:
-            stack.enter_context(arm_process(station.controller.bind, arm_log, simulated=lockstep))
-
-        rig = stack.enter_context(
-            rigged(
-                station,
-                model,
-                journal,
-                clock,
-                scheduled(footage, clock, lockstep=lockstep),
-                lockstep=lockstep,
-                before_waiting=start_arm,
-            )
-        )
-        with realtime.tuned(station.realtime):
-            balance = inspect(rig.inspection, lambda: False)
-    return report(
-        journal.records,
-        footage.label,
-        balance=balance,
-        arm_log=arm_log,
-        real_time=not lockstep,
-        provider=station.engine.provider,
-        model_sha256=model.file_sha256,
-    )

@@ -6,10 +6,16 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
+
+from edge.core.history import HistorianPlan
 from edge.core.process import python_module
+
+HISTORIAN = "edge.historian.process"
+SOCKET_BYTES = 4 << 20  # as far as net.core.wmem_max allows
 
 
 @contextmanager
@@ -26,6 +32,30 @@ def arm_process(
         arguments.append("--simulated")
     with _child(python_module("edge", *arguments)) as process:
         yield process
+
+
+def historian_process(
+    plan: HistorianPlan, *, gently: bool
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A historian, and our end of its socket; it ends when that is closed.
+
+    plan: without its socket and its parent, which are set here.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # Room for a commit's worth of messages: the kernel counts a kilobyte for each of 300 bytes.
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+    with ExitStack() as failed, theirs:
+        failed.callback(ours.close)
+        whole = msgspec.structs.replace(plan, socket_fd=theirs.fileno(), parent_pid=os.getpid())
+        modules = ("models.gentle", HISTORIAN) if gently else (HISTORIAN,)
+        process = subprocess.Popen(
+            python_module(*modules, msgspec.json.encode(whole).decode()),
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(), plan.pool_fd),
+            process_group=0,  # Ctrl-C is for the station, which finishes its parts first
+        )
+        failed.pop_all()
+    return process, ours
 
 
 @contextmanager

@@ -31,7 +31,7 @@ LOOP_NS = NS_PER_S  # for the loop's answer
 JOIN_S, ASK_S = 1.0, 6.0  # past a slow name service; past a slow client and a loop that stands
 RUN_FOLDER, TMP_FOLDER = Path("/run/edge"), Path("/tmp")
 
-Verb = Literal["status", "reset", "hold", "resume", "single"]
+Verb = Literal["status", "reset", "hold", "resume", "single", "lot"]
 
 
 class _Line(Section, frozen=True, eq=False):

@@ -15,7 +15,7 @@ import msgspec
 from edge.core.clock import NS_PER_MS
 from edge.core.ledger import Balance, Ledger
 from edge.core.pool import FramePool, Holder
-from edge.core.ports import Actuator, Camera, Clock, Engine, Interlock, Policy, Recorder
+from edge.core.ports import Actuator, Camera, Clock, Engine, Interlock, Policy, Recorder, Witness
 from edge.core.types import (
     Ack,
     Action,
@@ -49,7 +49,7 @@ IDLE_NS = 200 * NS_PER_MS  # with nothing to wait for, look at the stop flag thi
 class _Part(msgspec.Struct):
     """One part between its trigger and its ack."""
 
-    number: int
+    trigger: Trigger
     deadline: Deadline
     barred: Cause | None = None  # why it is not to be inspected
     controller: str = ""  # where its default was armed
@@ -64,6 +64,17 @@ class _Part(msgspec.Struct):
     acked_ns: int = 0
     applied: Action | None = None
     late_score: float | None = None
+
+
+class Unwitnessed:
+    """The witness of a station that keeps nothing."""
+
+    def opened(self, trigger: Trigger, deadline: Deadline) -> None: ...
+
+    def decided(self, frame: Frame, decision: Decision) -> None: ...
+
+
+_NOBODY = Unwitnessed()
 
 
 class Inspection:
@@ -82,6 +93,7 @@ class Inspection:
         clock: Clock,
         deadline: Callable[[int], Deadline],
         ack_ns: int,
+        witness: Witness = _NOBODY,
         on_turn: Callable[[int], None] = lambda now_ns: None,
         wake_fds: tuple[int, ...] = (),
     ) -> None:
@@ -92,6 +104,7 @@ class Inspection:
         self.ledger = Ledger()
         self._camera, self._engine, self._policy = camera, engine, policy
         self._actuator, self._recorder, self._pool = actuator, recorder, pool
+        self._witness = witness
         self._interlock, self._on_turn, self._wake_fds = interlock, on_turn, wake_fds
         self._clock, self._deadline, self._ack_ns = clock, deadline, ack_ns
         # Of which part's instant the engine and the controllers were last told.
@@ -213,7 +226,7 @@ class Inspection:
     def _open(self, trigger: Trigger) -> None:
         """Arm the default here; `_arm_parts` arms it at the other end of the wire."""
         self._check(self.ledger.trigger(trigger.number))
-        part = _Part(trigger.number, self._deadline(trigger.trigger_ns), self._interlock.bar())
+        part = _Part(trigger, self._deadline(trigger.trigger_ns), self._interlock.bar())
         self._parts[trigger.part] = part
         self._undecided.append(trigger.part)
         self._unclosed.append(trigger.part)
@@ -229,10 +242,11 @@ class Inspection:
             number = self._unarmed.popleft()
             part = self._parts[number]
             default = self._policy.default
-            controller = self._actuator.expect(number, part.number, default, part.deadline)
+            controller = self._actuator.expect(number, part.trigger.number, default, part.deadline)
             if controller:
                 part.controller = controller
                 self.ledger.expect(controller)
+            self._witness.opened(part.trigger, part.deadline)
             if part.barred:
                 default_now = self._policy.decide(number, Fault.NOT_ADMITTED, part.barred)
                 self._decide(number, default_now)
@@ -323,6 +337,7 @@ class Inspection:
         self._check(self.ledger.decide(decision))
         self._engine.abandon(number)
         if part.frame:
+            self._witness.decided(part.frame, decision)
             self._pool.release(part.frame.slot, Holder.PART)
 
     def _is_reachable(self, part: _Part) -> bool:
@@ -396,7 +411,7 @@ def _score(answer: Answer) -> float | None:
 def _record(number: int, part: _Part, decision: Decision) -> PartRecord:
     return PartRecord(
         part=number,
-        number=part.number,
+        number=part.trigger.number,
         deadline=part.deadline,
         decision=decision,
         frame_ns=part.frame.ready_ns if part.frame else 0,
@@ -409,4 +424,5 @@ def _record(number: int, part: _Part, decision: Decision) -> PartRecord:
         acked_ns=part.acked_ns,
         applied=part.applied,
         late_score=part.late_score,
+        encoder=part.trigger.encoder,
     )

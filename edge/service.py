@@ -19,6 +19,7 @@ from edge import realtime
 from edge.announce import Announcer, Fanout
 from edge.core.config import Station
 from edge.desk import Desk, Request, socket_path
+from edge.history import History
 from edge.notify import Notify
 
 
@@ -27,6 +28,9 @@ class Running(Protocol):
 
     @property
     def interlock(self) -> Interlock: ...
+
+    @property
+    def history(self) -> History | None: ...
 
     def status(self) -> dict[str, Any]: ...
 
@@ -82,10 +86,13 @@ class Service:
 
     def _serve(self, request: Request) -> dict[str, Any]:
         assert self._station is not None
-        lock = self._station.interlock
+        lock, history = self._station.interlock, self._station.history
+        before = self._line()
         match request.verb:
             case "status":
-                refusal = ""
+                return {"ok": True, **self._status()}
+            case "lot":
+                return self._lot(request, history)
             case "hold":
                 refusal = lock.hold(request.who, request.reason)
             case "resume":
@@ -96,6 +103,18 @@ class Service:
                 refusal = lock.reset(request.who, request.reason)
         if refusal:
             return {"ok": False, "error": refusal}
+        if history:
+            history.changed(request.verb, request.who, before, self._line(), request.reason)
+        return {"ok": True, **self._status()}
+
+    def _lot(self, request: Request, history: History | None) -> dict[str, Any]:
+        """Parts belong to another lot from now on."""
+        if history is None:
+            return {"ok": False, "error": "lot: this station keeps no records ([records] path)"}
+        if not request.reason:
+            return {"ok": False, "error": "lot: which? give its name with --reason"}
+        history.changed("lot", request.who, history.lot, request.reason, "")
+        history.lot = request.reason
         return {"ok": True, **self._status()}
 
     def _status(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Footage: recorded parts with their labels, opened and checked before anything runs.
 
 What can be opened: a data-set folder (manifest.csv, the rows of one split), a .csv of rows in
-replay order, a folder of pictures, a video. A row whose own file is broken or missing is no
-error here: its part becomes a NoFrame when its turn comes.
+replay order, a folder of pictures, a video, a station's recording (.mcap). A row whose own file is
+broken or missing is no error here: its part becomes a NoFrame when its turn comes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import cv2
 
@@ -18,6 +18,9 @@ from edge.core.errors import FootageError
 from edge.core.types import Record, ViewSpec
 from sensors.readers import FileReader, VideoReader, open_video
 from sensors.scheduled import Label, Reader
+
+if TYPE_CHECKING:
+    from sensors.mcap import Recording
 
 NS_PER_S = 1_000_000_000
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -72,6 +75,12 @@ class Footage:
     def label(self, part: int) -> Label | None:
         return self.rows[part - 1].label
 
+    def defect_type(self, part: int) -> str:
+        return self.rows[part - 1].defect_type
+
+    def encoder(self, row: int) -> int | None:
+        return None
+
     def reader(self) -> Reader:
         if self.video:
             return VideoReader(self.source, self.views[0])
@@ -84,7 +93,7 @@ def open_footage(
     views: tuple[ViewSpec, ...],
     split: str = "test",
     rate_hz: float = 20.0,
-) -> Footage:
+) -> Footage | Recording:
     """Open and check footage for these views; raises FootageError with one line for a person.
 
     split: which rows of a data set's manifest. rate_hz: parts a second where the footage has
@@ -106,6 +115,12 @@ def open_footage(
         raise FootageError(f"{path}: no such file or folder")
     elif path.suffix.lower() == ".csv":
         rows = _table(path, views)
+    elif path.suffix.lower() == ".mcap":
+        from sensors.mcap import open_recording  # 60 ms, which a camera's station need not wait
+
+        recording = open_recording(path)
+        recording.check(views)
+        return recording
     else:
         return _video(path, views, rate_hz)
     return Footage(path, rows, views, rate_hz=rate_hz)

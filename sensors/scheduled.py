@@ -43,6 +43,12 @@ class Rows(Protocol):
     def label(self, part: int) -> Label | None:
         """What the part is known to be, for scoring by the caller."""
 
+    def defect_type(self, part: int) -> str:
+        """Which defect it has; "" for none, or where nobody knows."""
+
+    def encoder(self, row: int) -> int | None:
+        """The belt's position as the row arrives, in counts; None without an encoder."""
+
     def reader(self) -> Reader: ...
 
 
@@ -131,6 +137,10 @@ class ScheduledCamera:
         """What a part (from 1) is known to be, or None."""
         return self._rows.label(part)
 
+    def truth(self, part: int) -> tuple[str, str]:
+        """(label or "", type of its defect or "") of a part, for the records."""
+        return self._rows.label(part) or "", self._rows.defect_type(part)
+
     def fileno(self) -> int:
         return self._grabber.fileno()
 
@@ -181,10 +191,11 @@ class ScheduledCamera:
             return None
         trigger_ns = now_ns if self._held_back else arrival_ns
         self._held_back = False
+        encoder = self._rows.encoder(self._triggers)
         self._triggers += 1
         self._arrivals.append(trigger_ns)
         self._moved = True
-        return Trigger(self._triggers, self._triggers, trigger_ns)
+        return Trigger(self._triggers, self._triggers, trigger_ns, encoder)
 
     def _outcome(self) -> Frame | NoFrame | None:
         """The oldest arrived part's frame, or why there is none. Outcomes come in part order."""

@@ -60,9 +60,11 @@ class PartGenerator:
     def part(self, index: int) -> SyntheticPart:
         """Part `index`, defective with the generator's share; the type is drawn evenly."""
         rng = np.random.default_rng([self.seed, index, _DEFECT])
+        return self._render(index, self._drawn(rng), rng)
+
+    def _drawn(self, rng: np.random.Generator) -> DefectType:
         defective = bool(rng.random() < self.defect_share)
-        kind: DefectType = DEFECT_TYPES[int(rng.integers(len(DEFECT_TYPES)))] if defective else ""
-        return self._render(index, kind, rng)
+        return DEFECT_TYPES[int(rng.integers(len(DEFECT_TYPES)))] if defective else ""
 
     def twin(self, index: int) -> SyntheticPart:
         """Part `index` as it would be without its defect."""
@@ -70,8 +72,11 @@ class PartGenerator:
 
     def label(self, index: int) -> Literal["good", "defect"]:
         """The label of part `index`, without rendering it."""
-        rng = np.random.default_rng([self.seed, index, _DEFECT])
-        return "defect" if rng.random() < self.defect_share else "good"
+        return "defect" if self.defect_type(index) else "good"
+
+    def defect_type(self, index: int) -> DefectType:
+        """The defect of part `index`, "" for a good one, without rendering it."""
+        return self._drawn(np.random.default_rng([self.seed, index, _DEFECT]))
 
     def belt(self, index: int) -> Picture:
         """The empty belt under the light that part `index` would have: uint8 (H, W)."""

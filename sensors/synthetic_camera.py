@@ -55,6 +55,12 @@ class SyntheticRows:
     def label(self, part: int) -> Label | None:
         return self._generator.label(part)
 
+    def defect_type(self, part: int) -> str:
+        return self._generator.defect_type(part)
+
+    def encoder(self, row: int) -> int | None:
+        return None
+
     def reader(self) -> Reader:
         return _Renderer(self._generator, self._views)
 

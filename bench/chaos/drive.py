@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from bench.chaos.hostile import attack
 from bench.chaos.judge import ChaosReport, judge
+from bench.chaos.kept import DATABASE, FOOTAGE
 from bench.chaos.logs import INJECTED, Injected, Lines
 from bench.chaos.network import Link
 from bench.chaos.plan import KINDS, Injection, Kind, Plan, draw
 from bench.chaos.station import BANK, CALL, bank
+from edge.children import HISTORIAN
 from edge.core import config
 from edge.core.clock import NS_PER_MS, NS_PER_S, SystemClock, now_ns
 from edge.core.errors import EdgeError
@@ -40,6 +43,7 @@ def chaos(
     *,
     folder: Path | None = None,
     kinds: tuple[Kind, ...] = KINDS,
+    slots: int = 8,
 ) -> ChaosReport:
     """Run the plan of a seed and judge it; rate_hz 0 is the maximum pace. Logs go to `folder`."""
     with ExitStack() as stack:
@@ -52,17 +56,18 @@ def chaos(
         plan = draw(parts, rate_hz, seed, str(folder), tuple(expected), kinds)
         plan.write(folder / "plan.json")
         say(f"{parts} parts, {len(plan.injections)} injections, seed {seed}")
-        station = _station(folder)
+        station = _station(folder, slots)
         started_ns = now_ns()
         with _Run(plan, station, say) as run:
             run.drive()
         return judge(plan, station, folder, expected, (now_ns() - started_ns) / NS_PER_S)
 
 
-def _station(folder: Path) -> config.Station:
+def _station(folder: Path, slots: int) -> config.Station:
     """The station file of the run: limits only warn, because everything will be reached."""
     text = f"""
 name = "chaos-{os.getpid()}"
+slots = {slots}
 [camera]
 source = "synthetic"
 [engine]
@@ -74,6 +79,12 @@ bind = "tcp://127.0.0.1:{_free_port()}"
 [limits]
 missed_acks = {{ limit = 3, effect = "warn" }}
 conservation_errors = {{ limit = 1, effect = "warn" }}
+[records]
+path = "{folder / DATABASE}"
+evidence = false
+[recording]
+path = "{folder / FOOTAGE}"
+keep = "all"
 """
     path = folder / "station.toml"
     path.write_text(text)
@@ -191,6 +202,14 @@ class _Run:
                 if not attack(self._ports, socket_path(self._station.name), dice):
                     return  # not reached: not injected
                 settle_ns = 0
+            case "historian_kill":
+                if not self._kill_historian():
+                    return  # it is being replaced already
+                settle_ns = 0
+            case "disk_full":
+                if not self._fill_disk():
+                    return
+                settle_ns = 0
             case _:
                 return
         entry = Injected(injection.kind, injection.part, from_ns, now_ns() + settle_ns)
@@ -209,6 +228,26 @@ class _Run:
         self._spare = self._controller()
         while not self._spare.link.is_knocked_at() and now_ns() < until_ns:
             self._rest(5)  # its start takes half a second of a core, as it would nowhere else
+
+    def _kill_historian(self) -> bool:
+        pid = _historian_of(self._process.pid)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        return pid > 0
+
+    def _fill_disk(self) -> bool:
+        """For 200 ms no file of the historian's may grow: every write fails, as on a full disk."""
+        pid = _historian_of(self._process.pid)
+        try:
+            usual = resource.prlimit(pid, resource.RLIMIT_FSIZE) if pid else None
+            if usual is None:
+                return False
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, usual[1]))
+            self._rest(200)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, usual)
+        except OSError:  # gone meanwhile
+            return False
+        return True
 
     def _stop(self, process: subprocess.Popen[bytes], ms: int) -> None:
         process.send_signal(signal.SIGSTOP)
@@ -230,6 +269,16 @@ class _Run:
         self._lost.discard(part)
         self._injected.injected("lost_ack", part)
         return True
+
+
+def _historian_of(station: int) -> int:
+    """The historian's process id; 0 while there is none."""
+    for task in Path(f"/proc/{station}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with suppress(OSError):
+                if HISTORIAN in Path(f"/proc/{child}/cmdline").read_text():
+                    return int(child)
+    return 0
 
 
 def _port(address: str) -> int:

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 import msgspec
 
+from bench.chaos import kept
 from bench.chaos.logs import INJECTED, RECORDS, TRIGGERS, Injected, Triggered
-from bench.chaos.plan import NO_VERDICT, Plan
+from bench.chaos.plan import NO_VERDICT, UNSEEN, Plan
 from edge.core.clock import NS_PER_MS
 from edge.core.config import Station
 from edge.core.ledger import Balance
@@ -46,7 +47,8 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     availability: of the parts that no injected fault touched, the share with a verdict that the
     controller obeyed in time. Of those, too: verdicts_changed against a run without faults,
     misapplied (the controller did neither what was decided nor its default, or twice, or
-    nothing), untouched_unacked.
+    nothing), untouched_unacked. records_missing: parts that the records lack or hold otherwise than
+    the station's own log. pictures_kept, of pictures_lost and those in footage files that open.
     """
 
     parts: int
@@ -69,6 +71,12 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     verdicts_changed: int
     misapplied: int
     untouched_unacked: int
+    records_missing: int
+    records_problems: int
+    pictures_kept: int
+    pictures_lost: int
+    pictures_in_footage: int
+    historian_restarts: int
     wall_s: float
     broken: tuple[str, ...] = ()
 
@@ -153,6 +161,7 @@ def judge(
         verdicts_changed=sum(r.decision.verdict is not shown(r.part) for r in judged),
         misapplied=sum(not logs.is_admissible(r, station.policy.default) for r in untouched),
         untouched_unacked=sum(not r.acked_ns for r in untouched),
+        **kept.judge(folder, logs.records),
         wall_s=round(wall_s, 1),
     )
     return msgspec.structs.replace(report, broken=tuple(_broken(plan, report)))
@@ -176,6 +185,8 @@ def _broken(plan: Plan, report: ChaosReport) -> list[str]:
         ("untouched parts are judged as without faults", report.verdicts_changed == 0),
         ("untouched parts are acted on once, as decided or by default", report.misapplied == 0),
         ("untouched parts are acked", report.untouched_unacked == 0),
+        ("every part is in the records, as it was", report.records_missing == 0),
+        ("the records verify", report.records_problems == 0),
     ]
     return [promise for promise, held in promised if not held]
 
@@ -186,7 +197,7 @@ def _touched(triggers: dict[int, Triggered], injected: list[Injected], budget_ns
     instants = [t.trigger_ns for t in in_order]
     touched = {one.part for one in injected}
     for one in injected:
-        if one.kind in ("lost_ack", "hostile_bytes", "camera_freeze", "unfit_picture"):
+        if one.kind in UNSEEN:
             continue  # none of these may touch another part
         first = bisect_left(instants, one.from_ns - budget_ns)
         last = bisect_left(instants, one.until_ns + AFTER_NS)

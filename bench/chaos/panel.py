@@ -26,6 +26,10 @@ def summary(report: ChaosReport) -> str:
         f"availability        {available} of {report.untouched} untouched parts, "
         f"{report.verdicts_changed} judged otherwise than without faults, "
         f"{report.misapplied} misapplied, {report.untouched_unacked} unacked",
+        f"records             {report.records_missing} parts missing or otherwise, "
+        f"{report.records_problems} problems; {report.historian_restarts} historians replaced",
+        f"footage             {report.pictures_in_footage} pictures on disk of "
+        f"{report.pictures_kept} taken; {report.pictures_lost} could not be taken",
     ]
     broken = [f"BROKEN: {promise}" for promise in report.broken]
     return "\n".join(lines + (broken or ["every promise held"]))

@@ -15,6 +15,7 @@ Kind = Literal[
     "camera_freeze", "lost_frame", "unfit_picture", "burst",
     "controller_restart", "controller_stop", "lost_ack",
     "network_stall", "hostile_bytes", "station_stall",
+    "historian_kill", "disk_full",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
 # Broken by whom: the engine's worker, the camera, or the process that drives the run.
@@ -22,8 +23,15 @@ WORKER_KINDS = frozenset[Kind](
     {"worker_kill", "worker_stop", "garbage", "stale_answer", "slow_inference"}
 )
 DRIVER_KINDS = frozenset[Kind](
-    {"controller_restart", "controller_stop", "network_stall", "hostile_bytes", "station_stall"}
+    {
+        *("controller_restart", "controller_stop", "network_stall", "hostile_bytes"),
+        *("station_stall", "historian_kill", "disk_full"),
+    }
 )
+# Nobody on the line may notice these.
+UNSEEN = frozenset[Kind]({"lost_ack", "hostile_bytes", "camera_freeze", "unfit_picture"}) | {
+    *("historian_kill", "disk_full"),
+}
 # Of a part broken so, no honest verdict can exist: an ACCEPT of it is an accept on a fault.
 NO_VERDICT = frozenset[Kind](
     {
@@ -33,7 +41,8 @@ NO_VERDICT = frozenset[Kind](
 )
 # These cost a worker, whose successor takes most of a second to warm up: the next such kind
 # waits for it, because two dead workers at once are a fault of the run and not of the station.
-_COSTS_A_WORKER = WORKER_KINDS - {"slow_inference"}
+# A historian's start, beside it, takes as long.
+_COSTS_A_START = (WORKER_KINDS - {"slow_inference"}) | {"historian_kill", "disk_full"}
 _RESPAWN_NS = 900 * NS_PER_MS
 # How long the parts after an injection are spread out, so that it is over before the next one.
 _SPREAD_NS: dict[Kind, int] = {
@@ -43,6 +52,7 @@ _SPREAD_NS: dict[Kind, int] = {
     "station_stall": 350 * NS_PER_MS,
     "slow_inference": 120 * NS_PER_MS,
     "burst": 100 * NS_PER_MS,
+    "disk_full": 300 * NS_PER_MS,
 }
 _A_PART_NS = 4 * NS_PER_MS  # about what a part takes at maximum pace
 AMONG_20_000 = 56  # of each kind; some come to nothing, and 50 are promised
@@ -106,7 +116,7 @@ def draw(
         if first + length > parts:
             break
         spread_ns = _SPREAD_NS.get(kind, 0)
-        if kind in _COSTS_A_WORKER:
+        if kind in _COSTS_A_START:
             if worker_ready_ns > now_ns:  # the parts since the last injection waited too little
                 pauses[first] = worker_ready_ns - now_ns
                 now_ns = worker_ready_ns

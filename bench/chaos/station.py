@@ -56,6 +56,12 @@ class ChaosRows:
     def label(self, part: int) -> Label | None:
         return None
 
+    def defect_type(self, part: int) -> str:
+        return ""
+
+    def encoder(self, row: int) -> int | None:
+        return None
+
     def reader(self) -> Reader:
         return _Reader(self._plan, self._pictures, self._belt, self._injected)
 

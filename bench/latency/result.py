@@ -45,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1  # of Poisson arrivals
     standby: bool = True
     publish: bool = True
+    keep: str = ""  # folder for records and footage of every part; "" keeps nothing
 
 
 class Bare(msgspec.Struct, frozen=True, kw_only=True):

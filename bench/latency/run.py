@@ -26,6 +26,8 @@ from edge.core.config import (
     EngineOptions,
     LimitOptions,
     PublishOptions,
+    RecordingOptions,
+    RecordsOptions,
     Station,
     SyntheticOptions,
 )
@@ -90,6 +92,7 @@ def planned(
     burst: int = 1,
     seed: int = 1,
     standby: bool = True,
+    keep: Path | None = None,
 ) -> Plan:
     """The plan of a run's options; ConfigError where they contradict each other.
 
@@ -105,6 +108,7 @@ def planned(
         burst=burst,
         seed=seed,
         standby=standby,
+        keep=str(keep or ""),
     )
     check(plan)
     paced = scenario in ("constant", "server") and not plan.arrivals
@@ -171,6 +175,7 @@ def check_rate(plan: Plan, bare: Bare) -> None:
 
 def station_of(asked: Asked, folder: Path, pictures: int) -> Station:
     """The station as it would run a line: everything that a station file leaves out is default."""
+    keep = asked.plan.keep
     engine = EngineOptions(model=asked.model, provider=asked.provider, standby=asked.plan.standby)
     if asked.threads is not None:
         engine = msgspec.structs.replace(engine, threads=asked.threads)
@@ -182,6 +187,8 @@ def station_of(asked: Asked, folder: Path, pictures: int) -> Station:
         controller=ControllerOptions(bind=f"tcp://127.0.0.1:{_free_port()}"),
         publish=PublishOptions(bind=f"ipc://{folder}/p.ipc" if asked.plan.publish else ""),
         limits=LimitOptions.warnings(),  # a measurement stops no line
+        records=RecordsOptions(path=f"{keep}/records.db" if keep else ""),
+        recording=RecordingOptions(path=f"{keep}/footage" if keep else "", keep="all"),
     )
 
 

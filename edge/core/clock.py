@@ -23,6 +23,11 @@ def now_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+def utc_ns() -> int:
+    """Nanoseconds of UTC since 1970 as this machine knows it; may jump, so for records only."""
+    return time.time_ns()
+
+
 class SystemClock:
     """Real time."""
 

@@ -142,6 +142,50 @@ class PublishOptions(Section, frozen=True):
     allow: tuple[str, ...] = ()  # public keys beside those of the controllers
 
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+Days = Annotated[float, Meta(ge=0, le=36_500)]
+Gib = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class RecordsOptions(Section, frozen=True):
+    """What is kept of every part, in one database; "" keeps nothing.
+
+    Pictures of parts that failed, were held or defaulted, and of a share of those that passed, are
+    kept as evidence in the folder NAME-evidence beside the database.
+    """
+
+    path: str = ""
+    key: str = ""  # signs checkpoints; "": NAME.key beside the database, made when absent
+    checkpoint_events: Annotated[int, Meta(ge=10, le=1_000_000)] = 1000
+    lot: Annotated[str, Meta(max_length=200)] = ""  # of the first parts; `edge ctl lot` changes it
+    report: str = ""  # a page of the running session (`edge report`), written anew every minute
+    evidence: bool = True
+    pass_share: Share = 0.01  # of the parts that pass, how many are evidence too
+    keep_days: Days = 0.0  # of records and evidence; 0: for ever
+    keep_gib: Gib = 0.0  # of evidence; 0: no limit
+    # Free space on the disk below which footage stops; evidence stops at half of it, records at
+    # a tenth.
+    min_free_gib: Gib = 2.0
+
+
+class RecordingOptions(Section, frozen=True):
+    """Footage of the parts, as MCAP files in a folder; "" records none.
+
+    keep: every part's views, or those of the parts around an event (any part that did not pass),
+    pre_s before it and post_s after.
+    """
+
+    path: str = ""
+    keep: Literal["all", "events"] = "events"
+    pre_s: Annotated[float, Meta(ge=0, le=60)] = 2.0
+    post_s: Annotated[float, Meta(ge=0, le=600)] = 2.0
+    codec: Literal["raw", "jpeg"] = "raw"  # raw is compressed without loss; jpeg is not exact
+    jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 90
+    file_mib: Annotated[int, Meta(ge=1, le=100_000)] = 1024  # then the next file begins
+    keep_days: Days = 0.0
+    keep_gib: Gib = 20.0  # the oldest files go first; 0: no limit
+
+
 Effect = Literal["warn", "hold_line", "error"]
 
 
@@ -212,6 +256,8 @@ class Station(Section, frozen=True):
     controller: ControllerOptions = ControllerOptions()
     publish: PublishOptions = PublishOptions()
     limits: LimitOptions = LimitOptions()
+    records: RecordsOptions = RecordsOptions()
+    recording: RecordingOptions = RecordingOptions()
     realtime: RealtimeOptions = RealtimeOptions()
     pose: PoseOptions | None = None
 

@@ -7,6 +7,7 @@
     +-- CameraError           a camera that cannot be opened
     +-- EngineError           an engine worker or provider that cannot be started
     +-- WireError             an address, peer or message the wire refuses
+    +-- RecordsError          a database, key or folder of records that cannot be used
 
 Trouble with a single part of a running station is not an exception: it is a `Fault`
 (edge/core/types.py), so that it cannot be mistaken for a result on its way up.
@@ -39,3 +40,7 @@ class EngineError(EdgeError):
 
 class WireError(EdgeError):
     """An address that cannot be bound, a controller that does not come, a refused message."""
+
+
+class RecordsError(EdgeError):
+    """Records that cannot be opened, read or written: damaged, newer, foreign, or read-only."""

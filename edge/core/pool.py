@@ -23,7 +23,8 @@ import numpy.typing as npt
 from edge.core.types import ViewSpec
 
 ALIGN = 64  # cache line, and the widest vector load of today's CPUs
-_GENERATION, _PART, _HOLDERS, _WORDS = 0, 1, 2, 3  # 64-bit words of a slot's header
+# 64-bit words of a slot's header. _SEEN is the historian's to write, the others are the station's.
+_GENERATION, _PART, _HOLDERS, _SEEN, _WORDS = 0, 1, 2, 3, 4
 
 View = npt.NDArray[Any]
 
@@ -34,45 +35,75 @@ class Holder(IntFlag):
     PART = 1  # the camera while it fills, then the loop until the part is decided
     ENGINE = 2  # a live worker may still read it
     QUARANTINE = 4  # a killed worker may still read it, until it is reaped
+    HISTORY = 8  # the historian copies it for footage or evidence
 
 
 class FramePool:
     """Slots of shared memory for parts' views; created by the station, attached by workers."""
 
-    def __init__(self, fd: int, views: tuple[ViewSpec, ...], slots: int) -> None:
-        """Map an existing memfd; use `create` in the station. Takes ownership of fd."""
+    def __init__(
+        self,
+        fd: int,
+        views: tuple[ViewSpec, ...],
+        slots: int,
+        map_shape: tuple[int, int] | None = None,
+    ) -> None:
+        """Map an existing memfd; use `create` in the station. Takes ownership of fd.
+
+        map_shape: of the defect map that a worker leaves beside the views, float32.
+        """
         self.fd, self.views, self.slots = fd, views, slots
-        self._offsets, self._stride = _layout(views)
+        self._map_view = ViewSpec("", "samples", "float32", map_shape) if map_shape else None
+        self._offsets, self._stride = _layout(self._all())
         size = _header_bytes(slots) + slots * self._stride
         self._map = mmap.mmap(fd, size)
         # A memoryview of words: reading one takes 46 ns, a field of a NumPy record 142.
         self._header = memoryview(self._map)[: slots * _WORDS * 8].cast("Q")
         self._arrays = [self._slot_arrays(slot) for slot in range(slots)]
+        self._maps = (
+            [self._array(slot, self._map_view, self._offsets[-1]) for slot in range(slots)]
+            if self._map_view
+            else []
+        )
         self._free: deque[int] = deque(range(slots))
 
     @classmethod
-    def create(cls, views: tuple[ViewSpec, ...], slots: int) -> FramePool:
+    def create(
+        cls,
+        views: tuple[ViewSpec, ...],
+        slots: int,
+        map_shape: tuple[int, int] | None = None,
+    ) -> FramePool:
         """Allocate and pre-fault a pool; nothing is left to unlink after a crash."""
         fd = os.memfd_create("edge-pool", os.MFD_CLOEXEC)
-        os.ftruncate(fd, _header_bytes(slots) + slots * _layout(views)[1])
-        pool = cls(fd, views, slots)
+        maps = (ViewSpec("", "samples", "float32", map_shape),) if map_shape else ()
+        os.ftruncate(fd, _header_bytes(slots) + slots * _layout((*views, *maps))[1])
+        pool = cls(fd, views, slots, map_shape)
         for arrays in pool._arrays:  # touch every page now, not under the first part
             for array in arrays.values():
                 array.fill(0)
         return pool
 
+    def _all(self) -> tuple[ViewSpec, ...]:
+        return self.views if self._map_view is None else (*self.views, self._map_view)
+
     def _slot_arrays(self, slot: int) -> dict[str, View]:
+        offsets = zip(self.views, self._offsets, strict=False)
+        return {view.name: self._array(slot, view, offset) for view, offset in offsets}
+
+    def _array(self, slot: int, view: ViewSpec, offset: int) -> View:
         base = _header_bytes(self.slots) + slot * self._stride
-        arrays: dict[str, View] = {}
-        for view, offset in zip(self.views, self._offsets, strict=True):
-            count = int(np.prod(view.shape))
-            flat = np.frombuffer(self._map, dtype=view.dtype, count=count, offset=base + offset)
-            arrays[view.name] = flat.reshape(view.shape)
-        return arrays
+        count = int(np.prod(view.shape))
+        flat = np.frombuffer(self._map, dtype=view.dtype, count=count, offset=base + offset)
+        return flat.reshape(view.shape)
 
     def arrays(self, slot: int) -> dict[str, View]:
         """The slot's views by name, writable, in place."""
         return self._arrays[slot]
+
+    def map(self, slot: int) -> View | None:
+        """The defect map of the slot's part, as its worker left it; None where there is none."""
+        return self._maps[slot] if self._maps else None
 
     def lease(self, part: int) -> tuple[int, int] | None:
         """Take a free slot for a part: (slot, generation), or None when every slot is held."""
@@ -117,13 +148,21 @@ class FramePool:
         """The slot's current lease; a worker reads it before and after it looks at the views."""
         return self._header[slot * _WORDS + _GENERATION]
 
+    def see(self, slot: int, generation: int) -> None:
+        """The historian has what it wants of this lease; written in its own process."""
+        self._header[slot * _WORDS + _SEEN] = generation
+
+    def is_seen(self, slot: int, generation: int) -> bool:
+        """Whether the historian has let this lease go."""
+        return self._header[slot * _WORDS + _SEEN] == generation
+
     @property
     def free(self) -> int:
         return len(self._free)
 
     def close(self) -> None:
         """Unmap and close; arrays handed out earlier must be gone, or the unmap waits for them."""
-        self._arrays = []
+        self._arrays, self._maps = [], []
         self._header.release()
         with suppress(BufferError):  # an array is still referenced; the mapping goes when it does
             self._map.close()

@@ -200,3 +200,13 @@ class Recorder(Protocol):
 
     def event(self, kind: str, part: int, detail: str) -> None:
         """Anything else worth a line: a fault, a dropped answer, a replaced worker."""
+
+
+class Witness(Protocol):
+    """Sees each part twice before it is finished; a recorder sees it after. Must return at once."""
+
+    def opened(self, trigger: Trigger, deadline: Deadline) -> None:
+        """A part's default is armed, and its frame, if it has come, is with the engine."""
+
+    def decided(self, frame: Frame, decision: Decision) -> None:
+        """A part's command is out, and its slot about to be let go: time to hold it on."""

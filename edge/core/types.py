@@ -121,11 +121,15 @@ class Deadline(Record, frozen=True):
 
 
 class Trigger(Record, frozen=True):
-    """A part is in front of the camera now. `number` is the source's own count of it."""
+    """A part is in front of the camera now. `number` is the source's own count of it.
+
+    encoder is the belt's position at that instant, in counts; None without one.
+    """
 
     part: int
     number: int
     trigger_ns: int
+    encoder: int | None = None
 
 
 class Frame(Record, frozen=True):
@@ -243,3 +247,4 @@ class PartRecord(Record, frozen=True):
     acked_ns: int = 0
     applied: Action | None = None
     late_score: float | None = None
+    encoder: int | None = None

@@ -22,7 +22,8 @@ from edge.core.clock import NS_PER_MS, SystemClock, VirtualClock
 from edge.core.config import ControllerOptions, EngineOptions, FootageOptions, Station
 from edge.core.types import Action, Fault
 from edge.loop import inspect
-from edge.replay import Journal
+from edge.playback import Asked, replay
+from edge.replay import Journal, Report
 from models import package
 from sensors.footage import open_footage
 
@@ -121,8 +122,12 @@ class Run:
             assert decision.fault is None or decision.action is Action.REJECT
 
 
+def replayed(path: Path, package: Path, **asked) -> Report:
+    return replay(Asked(footage=path, model=str(package), threads=1, **asked)).report
+
+
 def test_a_part_of_a_picture_and_a_force_window_gets_one_verdict(footage, tiny_package):
-    result = app.replay(footage(["good", "defect"] * 10), str(tiny_package), threads=1)
+    result = replayed(footage(["good", "defect"] * 10), tiny_package)
     assert (result.parts, result.commands, result.acks, result.scored) == (20, 20, 20, 20)
     assert (result.caught, result.escapes, result.overkill) == (10, 0, 0)
     assert result.auroc == 1.0
@@ -132,7 +137,7 @@ def test_a_part_of_a_picture_and_a_force_window_gets_one_verdict(footage, tiny_p
 
 def test_nan_in_the_force_window_never_accepts(footage, tiny_package):
     path = footage(["good"] * 8, {3: float("nan"), 5: 1e38})
-    result = app.replay(path, str(tiny_package), threads=1)
+    result = replayed(path, tiny_package)
     assert result.faults == {"bad_frame": 1, "bad_output": 1}
     assert (result.defaulted_good, result.scored, result.commands) == (2, 6, 8)
     assert result.conservation_errors == 0
@@ -140,13 +145,13 @@ def test_nan_in_the_force_window_never_accepts(footage, tiny_package):
 
 def test_two_replays_decide_the_same_to_the_bit(footage, tiny_package):
     path = footage(["good", "defect", "good"] * 5)
-    first, second = (app.replay(path, str(tiny_package), threads=1) for _ in range(2))
+    first, second = (replayed(path, tiny_package) for _ in range(2))
     assert first.decisions_sha256 == second.decisions_sha256
 
 
 def test_real_time_holds_the_deadline_and_the_accounts(footage, tiny_package):
     path = footage(["good", "defect"] * 15)
-    result = app.replay(path, str(tiny_package), pace="recorded", threads=1)
+    result = replayed(path, tiny_package, pace="recorded")
     assert result.parts == result.commands == 30
     assert result.conservation_errors == 0
     assert result.late_commands == 0

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from edge import app
 from edge.core.config import ControllerOptions, EngineOptions, FootageOptions, Station
-from edge.replay import Journal
+from edge.playback import replay_on
 from models import package
 from sensors.footage import open_footage
 from sensors.synthetic import PartGenerator
@@ -28,23 +27,15 @@ SCORE_TOLERANCE = 1e-3
 
 def decisions(path: Path, model: str, parts: int) -> list[dict[str, object]]:
     """The first decisions of a lock-step replay."""
-    kept: list[Journal] = []
-
-    class Kept(Journal):
-        def __init__(self, *args) -> None:
-            super().__init__(*args)
-            kept.append(self)
-
     loaded = package.find(model)
     footage = open_footage(path, views=loaded.manifest.views)
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "Journal", Kept)
+    with tempfile.TemporaryDirectory() as folder:
         station = Station(
             camera=FootageOptions(path=str(path)),
             engine=EngineOptions(model=model),
             controller=ControllerOptions(bind=f"ipc://{folder}/s.ipc"),
         )
-        app.replay_on(station, loaded, footage, Path(folder), lockstep=True)
+        played = replay_on(station, loaded, footage, Path(folder), lockstep=True)
     return [
         {
             "number": record.number,
@@ -55,7 +46,7 @@ def decisions(path: Path, model: str, parts: int) -> list[dict[str, object]]:
             "score": record.decision.score,
             "regions": [[r.x, r.y, r.width, r.height] for r in record.decision.regions],
         }
-        for record in kept[0].records[:parts]
+        for record in played.records[:parts]
     ]
 
 

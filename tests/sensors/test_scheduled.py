@@ -40,6 +40,12 @@ class ScriptedRows:
     def label(self, part: int) -> Label | None:
         return "defect" if part % 2 else "good"
 
+    def defect_type(self, part: int) -> str:
+        return "scratch" if part % 2 else ""
+
+    def encoder(self, row: int) -> int | None:
+        return row * 7
+
     def reader(self) -> ScriptedRows:
         return self
 
@@ -70,7 +76,7 @@ def test_parts_come_in_order_at_their_arrival(
     assert camera.due_ns(0) == 0
     for part in range(1, 13):
         clock.now = 7 + (part - 1) * SPACING_NS
-        assert next_event(camera, clock.now) == Trigger(part, part, clock.now)
+        assert next_event(camera, clock.now) == Trigger(part, part, clock.now, 7 * part - 7)
         frame = next_event(camera, clock.now, open_parts=1)
         assert isinstance(frame, Frame)
         assert (frame.part, frame.ready_ns) == (part, clock.now)
@@ -110,7 +116,7 @@ def test_a_trigger_does_not_wait_for_a_slow_decode(
     camera = ScheduledCamera(rows, pool, clock)
     assert isinstance(camera.poll(0, 0), Trigger)
     assert camera.poll(0, 1) is None
-    assert camera.poll(SPACING_NS, 1) == Trigger(2, 2, SPACING_NS)
+    assert camera.poll(SPACING_NS, 1) == Trigger(2, 2, SPACING_NS, 7)
     clock.now = SPACING_NS + 5
     rows.gate.set()
     frames = [released(pool, next_event(camera, clock.now, open_parts=2)) for _ in range(2)]
@@ -132,9 +138,9 @@ def test_lockstep_holds_the_next_part_back(
     assert camera.poll(late_ns, 1) is None
     assert camera.due_ns(0) == SPACING_NS
     trigger = camera.poll(late_ns, 0)
-    assert trigger == Trigger(2, 2, late_ns), "held back, it arrives when let go"
+    assert trigger == Trigger(2, 2, late_ns, 7), "held back, it arrives when let go"
     released(pool, next_event(camera, late_ns, open_parts=1))
-    assert camera.poll(3 * SPACING_NS, 0) == Trigger(3, 3, 2 * SPACING_NS)
+    assert camera.poll(3 * SPACING_NS, 0) == Trigger(3, 3, 2 * SPACING_NS, 14)
     released(pool, next_event(camera, 3 * SPACING_NS, open_parts=1))
     camera.close()
 

@@ -18,14 +18,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bench.latency.result import Host
+from edge.core.box import cpuinfo, fact, libraries
 from edge.core.clock import NS_PER_MS, NS_PER_S, now_ns
 from edge.core.errors import EngineError
 from edge.core.process import die_with_parent, python_module
@@ -33,14 +32,6 @@ from edge.core.process import die_with_parent, python_module
 SLEEP_NS = NS_PER_MS
 START_S = 30.0
 PRODUCT = ("edge", "models", "sensors", "control", "bench")
-# The flavours of a library share one import name; the one installed is named as it is.
-_LIBRARIES = (
-    ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu"),
-    ("numpy",),
-    ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless"),
-    ("pyzmq",),
-    ("msgspec",),
-)
 _CPUS = Path("/sys/devices/system/cpu")
 _CLOCKS = Path("/sys/devices/system/clocksource/clocksource0/available_clocksource")
 # A guest is offered its hypervisor's clock, and nobody else is.
@@ -61,8 +52,8 @@ def probe(seconds: float = 2.0) -> Host:
     EngineError where the process at the other end of the hop does not come.
     """
     load = os.getloadavg()[0]  # before anything here adds to it
-    facts = _cpuinfo()
-    cpu = facts.get("model name") or _read("/proc/device-tree/model") or platform.machine()
+    facts = cpuinfo()
+    cpu = facts.get("model name") or fact("/proc/device-tree/model") or platform.machine()
     floor = noise_floor(seconds)
     return Host(
         cpu=cpu,
@@ -71,14 +62,14 @@ def probe(seconds: float = 2.0) -> Host:
         kernel=platform.release(),
         machine=_machine(cpu),
         governor=_governor(),
-        isolated=_read(_CPUS / "isolated"),
+        isolated=fact(_CPUS / "isolated"),
         virtual=_virtual("hypervisor" in facts.get("flags", "").split()),
         timer_jitter_p50_ms=floor.timer[0],
         timer_jitter_p99_ms=floor.timer[1],
         ipc_rtt_p50_ms=floor.round_trip[0],
         ipc_rtt_p99_ms=floor.round_trip[1],
         load_before=load,
-        libraries=_libraries(),
+        libraries=libraries(),
         commit=commit(Path(__file__).parents[3]),
     )
 
@@ -155,51 +146,27 @@ def _middle_and_tail(values_ns: list[int]) -> tuple[float, float]:
     return round(float(p50), 4), round(float(p99), 4)
 
 
-def _read(path: str | Path) -> str:
-    """A fact of /sys or /proc; "" where this kernel does not have it."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip(" \n\0")
-    except OSError:
-        return ""
-
-
-def _cpuinfo() -> dict[str, str]:
-    pairs = (line.partition(":") for line in _read("/proc/cpuinfo").splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
 def _machine(cpu: str) -> str:
     """The same on every start of one box; cloned disks differ by their processors at least."""
-    own = _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id") or platform.node()
+    own = fact("/etc/machine-id") or fact("/var/lib/dbus/machine-id") or platform.node()
     return hashlib.sha256(f"edge bench\n{own}\n{cpu}".encode()).hexdigest()[:12]
 
 
 def _governor() -> str:
     cpus = sorted(os.sched_getaffinity(0))
-    found = (_read(_CPUS / f"cpu{cpu}/cpufreq/scaling_governor") for cpu in cpus)
+    found = (fact(_CPUS / f"cpu{cpu}/cpufreq/scaling_governor") for cpu in cpus)
     return ", ".join(sorted({name for name in found if name})) or "none"
 
 
 def _virtual(guest: bool) -> str:
     """The hypervisor's name, "unnamed" for one that does not say, "" for none."""
-    if name := _read("/sys/hypervisor/type") or _read("/proc/device-tree/hypervisor/compatible"):
+    if name := fact("/sys/hypervisor/type") or fact("/proc/device-tree/hypervisor/compatible"):
         return name
-    clocks = _read(_CLOCKS)
+    clocks = fact(_CLOCKS)
     for clock, name in _GUEST_CLOCKS.items():
         if clock in clocks:
             return name
-    return (_read("/sys/class/dmi/id/sys_vendor") or "unnamed") if guest else ""
-
-
-def _libraries() -> dict[str, str]:
-    """Versions by the name of the installed distribution; nothing is imported for it."""
-    found = {"python": platform.python_version()}
-    for flavours in _LIBRARIES:
-        for name in flavours:
-            with suppress(metadata.PackageNotFoundError):
-                found[name] = metadata.version(name)
-    found["compiled helper"] = "built" if find_spec("models._native") else "none"
-    return found
+    return (fact("/sys/class/dmi/id/sys_vendor") or "unnamed") if guest else ""
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -262,6 +262,7 @@ def _circumstances(run: Result) -> dict[str, object]:
         "threads": run.threads,
         "standby": run.plan.standby,
         "publish": run.plan.publish,
+        "kept": bool(run.plan.keep),
     } | {f"library {name}": version for name, version in run.host.libraries.items()}
 
 

@@ -72,6 +72,7 @@ def header(run: Result) -> Rows:
     libraries = ", ".join(f"{library} {version}" for library, version in host.libraries.items())
     extras = [] if run.plan.standby else ["no standby"]
     extras += [] if run.plan.publish else ["nothing published"]
+    extras += ["records and footage of every part"] if run.plan.keep else []
     return [
         ("box", ", ".join([*box, host.virtual or "no hypervisor", f"machine {host.machine[:12]}"])),
         ("kernel", f"{host.kernel}, isolated cores {host.isolated or 'none'}"),

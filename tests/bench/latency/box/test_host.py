@@ -41,7 +41,7 @@ def test_fewer_processors_are_fewer_cores():
 
 def test_the_machine_has_an_id_of_its_own_that_does_not_name_it(monkeypatch):
     facts = {"/etc/machine-id": "0123456789abcdef0123456789abcdef"}
-    monkeypatch.setattr(host, "_read", lambda path: facts.get(str(path), ""))
+    monkeypatch.setattr(host, "fact", lambda path: facts.get(str(path), ""))
     first = host._machine("a processor")
     assert re.fullmatch("[0-9a-f]{12}", first)
     assert first == host._machine("a processor")
@@ -63,7 +63,7 @@ def test_the_machine_has_an_id_of_its_own_that_does_not_name_it(monkeypatch):
     ],
 )
 def test_the_hypervisor_by_what_it_offers(monkeypatch, facts, guest, name):
-    monkeypatch.setattr(host, "_read", lambda path: facts.get(str(path), ""))
+    monkeypatch.setattr(host, "fact", lambda path: facts.get(str(path), ""))
     assert host._virtual(guest) == name
 
 

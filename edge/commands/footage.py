@@ -1,0 +1,257 @@
+"""Commands over recorded parts: replay and sim."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge.commands.options import JsonFile, Provider, check_file, check_json, write_json
+from edge.core.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edge.playback import Asked, Pace
+
+app = typer.Typer()
+SHOWN = 20  # lines of differences and flips on the terminal; --json holds all
+
+
+@app.command()
+def replay(
+    footage: Annotated[
+        Path, typer.Argument(help="Data-set folder, footage.csv, images, video, or a .mcap.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="A package's name in the zoo, or its file; a .mcap names its own.")
+    ] = "",
+    split: Annotated[str, typer.Option(help="Which rows of a manifest.csv.")] = "test",
+    pace: Annotated[
+        str, typer.Option(help="max: virtual time; recorded: real time; 2: twice as fast.")
+    ] = "max",
+    provider: Annotated[Provider | None, typer.Option(help="What to run on.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=64, help="Of the session.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Write footage here (.mcap).")] = None,
+    records: Annotated[Path | None, typer.Option(help="Write records to this database.")] = None,
+    first: Annotated[int | None, typer.Option("--from", min=1, help="First part.")] = None,
+    last: Annotated[int | None, typer.Option("--to", min=1, help="Last part.")] = None,
+    part: Annotated[int | None, typer.Option(min=1, help="One part.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every decision of a .mcap with its own.")
+    ] = False,
+    against: Annotated[
+        str, typer.Option(help="Another package: list the parts it judges otherwise.")
+    ] = "",
+    max_flips: Annotated[
+        int | None, typer.Option(min=0, help="Exit code 1 where more parts change.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="With --against: a page with the pictures.")
+    ] = None,
+    ray: Annotated[
+        str, typer.Option(help="Score an archive on a Ray cluster: its address, or local.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Score an archive, a folder of footage, into this folder.")
+    ] = None,
+    json: JsonFile = None,
+) -> None:
+    """Replay footage through the real loop, engine and arm, and score or verify it.
+
+    With --out, score an archive of any size: one Parquet file an item, finished items not again.
+    """
+    from rich.console import Console
+
+    from edge import playback
+    from edge.panel import summary
+
+    check_json(json)
+    check_file("--html", html)
+    if part is not None and (first is not None or last is not None):
+        raise EdgeError("--part and --from, --to are two answers to one question; give one")
+    if verify and against:
+        raise EdgeError("--verify and --against are two questions; ask one")
+    if (max_flips is not None or html) and not against:
+        raise EdgeError("--max-flips and --html belong to --against")
+    if out:
+        _score(footage, model, out, ray, threads or 1, split, provider or Provider.CPU, json)
+        return
+    if ray:
+        raise EdgeError("--ray: where to? an archive's results go to the folder --out")
+    asked = playback.Asked(
+        footage=footage,
+        model=model,
+        split=split,
+        pace=_pace(pace),
+        provider=provider.value if provider else None,
+        threads=threads,
+        span=(part, part) if part is not None else (first, last),
+        record=record,
+        records=records,
+    )
+    if verify:
+        _verify(asked, json)
+    elif against:
+        _against(asked, against, max_flips, html, json)
+    else:
+        result = playback.replay(asked, _warn).report
+        Console().print(summary(result))
+        write_json(json, result)
+
+
+def _score(
+    archive: Path,
+    model: str,
+    out: Path,
+    ray: str,
+    threads: int,
+    split: str,
+    provider: Provider,
+    json: Path | None,
+) -> None:
+    from edge.archive.score import Finished, score
+
+    def say(finished: Finished) -> None:
+        typer.echo(f"{finished.item}: {finished.state}, {finished.parts} parts {finished.reason}")
+
+    if not model:
+        raise EdgeError("--model: missing; an archive is scored with one package")
+    found = score(
+        archive,
+        model,
+        out,
+        ray=ray or None,
+        threads=threads,
+        provider=provider.value,
+        split=split,
+        progress=say,
+    )
+    write_json(json, found)
+    typer.echo(f"{found.parts} parts of {found.items} items, {found.reused} finished before")
+    typer.echo(f"decisions sha256 {found.decisions_sha256}")
+    for item, reason in found.failed.items():
+        typer.echo(f"edge: {item}: {reason}", err=True)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+class SimPace(StrEnum):
+    """How time passes on a simulated line."""
+
+    VIRTUAL = "virtual"
+    REAL = "real"
+
+
+@app.command()
+def sim(
+    footage: Annotated[Path, typer.Argument(help="What `edge replay` takes.")],
+    model: Annotated[str, typer.Option(help="A package's name in the zoo, or its file.")],
+    line: Annotated[
+        Path | None, typer.Option(help="The line's TOML file: belt, spacing, gate (docs/sim.md).")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, max=10_000, help="Parts per second: the belt's speed.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which rows of a manifest.csv.")] = "test",
+    pace: Annotated[SimPace, typer.Option(help="As fast as possible, or in real time.")] = (
+        SimPace.VIRTUAL
+    ),
+    parts: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    provider: Annotated[Provider, typer.Option(help="What to run on.")] = Provider.CPU,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Of the session.")] = 2,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Run in real time at 95 % of the highest rate.")
+    ] = False,
+    json: JsonFile = None,
+) -> None:
+    """Run footage over a simulated belt: what ends in which bin, and how fast the line may run."""
+    from rich.console import Console
+
+    from edge.core import config
+    from edge.sim.line import Line
+    from edge.sim.simulate import simulate
+    from edge.sim.view import summary
+
+    check_json(json)
+    drawn = config.load(line, Line) if line else Line()
+    console = Console()
+    result = simulate(
+        footage,
+        model,
+        line=drawn.at_rate(rate) if rate else drawn,
+        split=split,
+        pace=pace.value,
+        provider=provider.value,
+        threads=threads,
+        parts=parts,
+        confirm=confirm,
+        console=console,
+        warn=_warn,
+    )
+    console.print(summary(result))
+    write_json(json, result)
+
+
+def _verify(asked: Asked, json: Path | None) -> None:
+    from edge import playback
+
+    found = playback.verify(asked, _warn)
+    typer.echo(f"{found.parts} parts, {found.judged} judged again, {found.unseen} without picture")
+    for line in found.elsewhere:
+        typer.echo(f"elsewhere: {line}")
+    for line in found.differences[:SHOWN]:
+        typer.echo(f"differs: {line}")
+    typer.echo(f"decisions sha256 {found.replayed_sha256}")
+    write_json(json, found)
+    if found.differences:
+        typer.echo(f"edge: {len(found.differences)} parts were decided otherwise", err=True)
+        raise typer.Exit(1)
+
+
+def _against(
+    asked: Asked, new: str, most: int | None, html: Path | None, json: Path | None
+) -> None:
+    from edge import playback
+    from edge.historian.report.flips import write as write_page
+
+    flips = playback.against(asked, new, _warn)
+    for flip in flips[:SHOWN]:
+        scores = " -> ".join(
+            "-" if s is None else f"{s:.4f}" for s in (flip.old_score, flip.new_score)
+        )
+        typer.echo(
+            f"part {flip.part} ({flip.truth or 'unlabelled'}): {flip.old} -> {flip.new}, {scores}"
+        )
+    typer.echo(f"{len(flips)} parts change their verdict")
+    write_json(json, flips)
+    if html:
+        shown = playback.pictures(asked, (flip.part for flip in flips))
+        write_page(html, (asked.model or "its own package", new), flips, shown)
+    if most is not None and len(flips) > most:
+        typer.echo(f"edge: more than {most} parts change their verdict", err=True)
+        raise typer.Exit(1)
+
+
+def _warn(line: str) -> None:
+    typer.echo(f"edge: warning: {line}", err=True)
+
+
+def _pace(text: str) -> Pace:
+    match text:
+        case "max":
+            return "max"
+        case "recorded":
+            return "recorded"
+        case _:
+            return _factor(text)
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0.01 <= factor <= 1000.0:
+        raise EdgeError(f"--pace {text}: allowed: max | recorded | 0.01 to 1000 times as fast")
+    return factor

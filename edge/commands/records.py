@@ -1,0 +1,227 @@
+"""Commands over what was kept: records, the shift report, footage that was cut short."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge.commands.options import JsonFile, check_file, check_json, write_json
+from edge.core.errors import EdgeError
+
+records_app = typer.Typer(help="Ask the inspection records, and check that nobody altered them.")
+app = typer.Typer()
+
+Database = Annotated[Path, typer.Argument(metavar="DB", help="The records' database.")]
+Since = Annotated[str, typer.Option(help="From then on: 2026-11-22, 2026-11-22T10:00, 2h, 3d.")]
+Until = Annotated[str, typer.Option(help="And before then.")]
+Lot = Annotated[str, typer.Option(help="Of this lot.")]
+SHOWN = 20  # rows and problems on the terminal
+
+
+class RowVerdict(StrEnum):
+    """A verdict in the records; none: the part defaulted or was lost."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INDETERMINATE = "indeterminate"
+    NONE = "none"
+
+
+@records_app.command("verify")
+def verify_records(
+    database: Database,
+    head: Annotated[
+        str, typer.Option(help="A hash that must occur, such as that of a published checkpoint.")
+    ] = "",
+    public_key: Annotated[str, typer.Option(help="The key that must have signed, as hex.")] = "",
+    json: JsonFile = None,
+) -> None:
+    """Check the chain, the signatures and every row; exit code 1 where something was altered."""
+    from edge.historian.records.verify import verify
+
+    check_json(json)
+    found = verify(database, head=head or None, public_key=public_key or None)
+    write_json(json, found)
+    for line in found.problems[:SHOWN]:
+        typer.echo(f"problem: {line}")
+    typer.echo(
+        f"{found.events} events, {found.parts} parts, {found.sessions} sessions, "
+        f"{found.checkpoints} checkpoints, {found.removed} events removed by retention"
+    )
+    typer.echo(f"head {found.head_event} {found.head}, {found.unsigned} events after a signature")
+    if found.problems:
+        typer.echo(f"edge: {database}: {len(found.problems)} problems", err=True)
+        raise typer.Exit(1)
+
+
+@records_app.command("query")
+def query_records(
+    database: Database,
+    since: Since = "",
+    until: Until = "",
+    verdict: Annotated[RowVerdict | None, typer.Option(help="Of the parts.")] = None,
+    type_: Annotated[str, typer.Option("--type", help="A defect's type, or a fault.")] = "",
+    part: Annotated[int | None, typer.Option(min=1, help="A part's number.")] = None,
+    lot: Lot = "",
+    limit: Annotated[int | None, typer.Option(min=0, help="At most so many.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, every column.")] = False,
+    parquet: Annotated[
+        Path | None, typer.Option(help="Into this Parquet file (extra `archive`).")
+    ] = None,
+) -> None:
+    """List parts, the oldest first: a table of some columns, CSV or Parquet with all."""
+    import sys
+
+    from edge.historian.records import export
+    from edge.historian.records.query import count, query
+
+    check_file("--parquet", parquet)
+    if csv and parquet:
+        raise EdgeError("--csv and --parquet are two answers to one question; give one")
+    asked = _asked(since, until, lot) | {
+        "verdict": verdict.value if verdict else None,
+        "type": type_ or None,
+        "part": part,
+    }
+    if csv:
+        export.to_csv(query(database, limit=limit, **asked), sys.stdout)
+    elif parquet:
+        written = export.to_parquet(query(database, limit=limit, **asked), parquet)
+        typer.echo(f"{written} parts in {parquet}")
+    else:
+        most = SHOWN if limit is None else limit
+        for row in query(database, limit=most, **asked):
+            typer.echo(_line(row))
+        found = count(database, **asked)
+        typer.echo(f"{found} parts" + (f", the first {most} shown" if found > most else ""))
+
+
+@records_app.command("show")
+def show_part(
+    database: Database,
+    part: Annotated[int, typer.Argument(min=1, help="The part's number.")],
+    session: Annotated[
+        int | None, typer.Option(min=1, help="Of which start; the last that had it if absent.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="A page with picture, heat map and timing.")
+    ] = None,
+    json: JsonFile = None,
+) -> None:
+    """Show everything on record of one part: its row, its events, its picture."""
+    from edge.historian.records.query import show
+
+    check_json(json)
+    check_file("--html", html)
+    found = show(database, part, session)
+    write_json(json, found)
+    if html:
+        from edge.historian.report.part import write
+
+        write(html, database, found)
+    _tell(found)
+
+
+@records_app.command("export")
+def export_records(
+    database: Database,
+    out: Annotated[Path, typer.Argument(help="A folder, made here: parts.csv, events.jsonl.")],
+    since: Since = "",
+    until: Until = "",
+    lot: Lot = "",
+) -> None:
+    """Write parts, their events and their evidence into a folder of their own."""
+    from edge.historian.records.handover import hand_over
+
+    written = hand_over(database, out, **_asked(since, until, lot))
+    typer.echo(
+        f"{written.parts} parts, {written.events} events, {written.pictures} pictures: {out}"
+    )
+
+
+@app.command()
+def report(
+    database: Database,
+    html: Annotated[Path, typer.Option(help="The page to write.")],
+    since: Since = "",
+    until: Until = "",
+    lot: Lot = "",
+    json: JsonFile = None,
+) -> None:
+    """Write the shift report: yield, escapes, defects, latency, faults, on one printable page."""
+    import time
+
+    from edge.core.clock import utc_ns
+    from edge.historian.report.page import write
+
+    check_json(json)
+    check_file("--html", html)
+    asked = _asked(since, until, lot)
+    shift = write(
+        html,
+        database,
+        since_ns=asked["since_ns"] or 0,
+        until_ns=asked["until_ns"] or 0,
+        lot=lot,
+        utc_offset_s=time.localtime().tm_gmtoff,
+        written_utc_ns=utc_ns(),
+    )
+    write_json(json, shift)
+
+
+@app.command()
+def recover(
+    footage: Annotated[Path, typer.Argument(help="A .mcap whose writer was killed.")],
+    out: Annotated[Path, typer.Argument(help="The whole file to write.")],
+) -> None:
+    """Copy a recording that was cut short up to its last whole chunk, with an index."""
+    from sensors.mcap.recovery import recover as run_recover
+
+    found = run_recover(footage, out)
+    typer.echo(f"{found.parts} parts recovered, {found.lost_bytes} bytes lost: {out}")
+
+
+def _asked(since: str, until: str, lot: str) -> dict[str, Any]:
+    from edge.core.clock import utc_ns
+    from edge.historian.records.when import parse_when
+
+    now_utc_ns = utc_ns()
+    return {
+        "since_ns": parse_when(since, now_utc_ns) if since else None,
+        "until_ns": parse_when(until, now_utc_ns) if until else None,
+        "lot": lot or None,
+    }
+
+
+def _line(row: Any) -> str:
+    from edge.historian.records.when import utc_text
+
+    score = "-" if row.score is None else f"{row.score:.4f}"
+    latency = "-" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"
+    verdict = row.verdict or row.fault or row.cause
+    words = (row.lot, row.defect_type, "overrun" if row.overrun else "")
+    more = "  ".join(word for word in words if word)
+    return (
+        f"{utc_text(row.utc_ns)}  {row.part:>8}  {verdict:14} {row.action:7} "
+        f"{score:>8} {latency:>11}  {more}".rstrip()
+    )
+
+
+def _tell(found: Any) -> None:
+    import msgspec
+
+    from edge.historian.records.when import utc_text
+
+    if found.row is None:
+        typer.echo("open: triggered, and nothing more on record")
+    else:
+        for name, value in msgspec.structs.asdict(found.row).items():
+            if value not in (None, "", "[]"):
+                typer.echo(f"{name:16} {value}")
+    for event in found.events:
+        typer.echo(
+            f"event {event.event:>8}  {utc_text(event.utc_ns)}  {event.kind:10} {event.body}"
+        )

@@ -1,0 +1,340 @@
+"""Pictures on their way to the disk: footage and evidence, in a thread of their own.
+
+A disk that stands still holds up this thread and nobody else; what does not fit in the queue
+meanwhile is refused, and counted by the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from edge.core.clock import NS_PER_S, now_ns
+from edge.core.config import RecordingOptions, RecordsOptions
+from edge.core.history import Closed, Noted, Opened, Session
+from edge.core.pool import View
+from edge.core.types import Verdict
+from edge.historian import evidence
+from edge.historian.disk import Disk, Given, thin
+from edge.historian.footage import FootageWriter
+
+SUFFIX = ".mcap"
+MOST_WAITING_BYTES = 64 << 20
+THIN_NS = 10 * NS_PER_S  # between two looks for files to delete
+FLUSH_NS = NS_PER_S  # what is lost at most with the power, beside what the disk itself loses
+
+
+class Shot(NamedTuple):
+    """A finished part, with copies of its views and map where its picture was kept."""
+
+    opened: Opened
+    closed: Closed
+    views: Mapping[str, View] | None
+    defect_map: View | None
+
+    @property
+    def size(self) -> int:
+        arrays = self.views.values() if self.views else ()
+        return sum(array.nbytes for array in arrays) + 1000
+
+    @property
+    def is_event(self) -> bool:
+        """Whether people will want to see what was around it."""
+        return self.closed.record.decision.verdict is not Verdict.PASS
+
+
+Told = Callable[[str, int, str], None]
+
+
+class Film:
+    """Takes shots and events, and writes them; `close` writes what is left."""
+
+    def __init__(
+        self,
+        session: Session,
+        records: RecordsOptions,
+        recording: RecordingOptions,
+        *,
+        tell: Told,
+        kept: Callable[[str, int, str], None],
+        utc_ns: Callable[[], int],
+    ) -> None:
+        """tell: hears of troubles; kept: of each part's evidence and footage, once it is on disk.
+
+        Both are called in the thread.
+
+        RecordsError or OSError where the folders cannot be made.
+        """
+        self._session, self._tell, self._kept, self._utc_ns = session, tell, kept, utc_ns
+        self._evidence = _evidence_folder(records)
+        self._sample = _Sample(records.pass_share)
+        self._keeping = _Keeping(records, recording)
+        self._reel = _Reel(session, recording, kept) if recording.path else None
+        folder = footage_folder(recording) if recording.path else Path(records.path).parent
+        self.disk = Disk(folder, round(records.min_free_gib * 2**30))
+        self._queue: deque[Shot | Noted] = deque()
+        self._waiting = 0
+        self._lock = threading.Condition()
+        self._closing = False
+        self._thin_ns = self._flush_ns = 0
+        self._thread = threading.Thread(target=self._run, name="edge-film", daemon=True)
+        self._thread.start()
+
+    def has_room(self, size: int) -> bool:
+        """Whether a shot of so many bytes would be taken now."""
+        return self._waiting + size <= MOST_WAITING_BYTES
+
+    def await_room(self, size: int) -> None:
+        """Wait for it: in a replay whose time stands still meanwhile, nothing need be lost."""
+        with self._lock:
+            self._lock.wait_for(lambda: self.has_room(size))
+
+    def take(self, item: Shot | Noted) -> None:
+        size = item.size if isinstance(item, Shot) else 1000
+        with self._lock:
+            self._queue.append(item)
+            self._waiting += size
+            self._lock.notify_all()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closing = True
+            self._lock.notify_all()
+        self._thread.join()
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception:  # the thread's boundary: without it nothing is kept, and nobody knows
+            traceback.print_exc()
+            os._exit(1)  # the station starts another historian, and tells why
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                if not self._queue and not self._closing:
+                    self._lock.wait(timeout=1.0)
+                item = self._queue.popleft() if self._queue else None
+                done = item is None and self._closing
+            if done:
+                break
+            self._look()
+            if item is not None:
+                self._write(item)
+                with self._lock:
+                    self._waiting -= item.size if isinstance(item, Shot) else 1000
+                    self._lock.notify_all()
+        if self._reel:
+            self._guarded(Given.FOOTAGE, self._reel.close)
+
+    def _look(self) -> None:
+        at_ns = now_ns()
+        if changed := self.disk.look(at_ns):
+            self._tell("disk", 0, changed)
+        if at_ns >= self._thin_ns:
+            self._thin_ns = at_ns + THIN_NS
+            lacking = self.disk.lacking_bytes()
+            self._keeping.thin(self._utc_ns(), self._reel.file if self._reel else None, lacking)
+        if self._reel and at_ns >= self._flush_ns:
+            self._flush_ns = at_ns + FLUSH_NS
+            self._guarded(Given.FOOTAGE, self._reel.flush)
+
+    def _write(self, item: Shot | Noted) -> None:
+        if self._reel and self.disk.given < Given.FOOTAGE:
+            reel = self._reel
+            if not self._guarded(Given.FOOTAGE, lambda: reel.take(item)):
+                self._lose(item)
+        elif self._reel:
+            self._lose(item)
+        if not isinstance(item, Shot) or item.views is None or self._evidence is None:
+            return
+        if self.disk.given < Given.EVIDENCE and (item.is_event or self._sample.takes(item.closed)):
+            self._guarded(Given.EVIDENCE, lambda: self._show(item))
+
+    def _show(self, shot: Shot) -> None:
+        assert self._evidence is not None
+        assert shot.views is not None
+        views = self._session.views
+        number, closed = self._session.session, shot.closed
+        name = evidence.write(self._evidence, number, closed, views, shot.views, shot.defect_map)
+        self._kept("evidence", closed.record.part, name)
+
+    def _lose(self, item: Shot | Noted) -> None:
+        if isinstance(item, Shot) and item.views is not None:
+            self._tell("picture_lost", item.closed.record.part, "no room on the disk")
+
+    def _guarded(self, what: Given, write: Callable[[], object]) -> bool:
+        """Write; a disk that refuses costs what is given up first, never the process."""
+        try:
+            write()
+        except OSError as error:
+            self._tell("disk", 0, f"{error.strerror or error}")
+            if changed := self.disk.full(what, now_ns()):
+                self._tell("disk", 0, changed)
+            if what is Given.FOOTAGE and self._reel:
+                self._reel.abandon()
+            return False
+        return True
+
+
+class _Sample:
+    """Every so many-th part that passed."""
+
+    def __init__(self, share: float) -> None:
+        self._every = round(1 / share) if share else 0
+
+    def takes(self, closed: Closed) -> bool:
+        return self._every > 0 and closed.record.part % self._every == 0
+
+
+class _Keeping:
+    """Which files go when, by age and size."""
+
+    def __init__(self, records: RecordsOptions, recording: RecordingOptions) -> None:
+        # One file of a given name lies in somebody's own folder, where nothing is ours to delete.
+        single = recording.path.endswith(SUFFIX)
+        self._footage = Path(recording.path) if recording.path and not single else None
+        self._footage_bytes = round(recording.keep_gib * 2**30)
+        self._footage_days = recording.keep_days
+        self._evidence = _evidence_folder(records)
+        self._evidence_bytes = round(records.keep_gib * 2**30)
+        self._evidence_days = records.keep_days
+
+    def thin(self, utc_ns: int, writing: Path | None, lacking: int) -> None:
+        """Delete what is too old or too much; and for want of space so many bytes of footage."""
+        if self._footage and self._footage.is_dir():
+            files = [file for file in self._footage.glob(f"*{SUFFIX}") if file != writing]
+            own = writing.stat().st_size if writing and writing.exists() else 0
+            most = max(1, self._footage_bytes - own) if self._footage_bytes else 0
+            if lacking:
+                left = max(1, sum(file.stat().st_size for file in files) - lacking)
+                most = min(most, left) if most else left
+            thin(files, most_bytes=most, oldest_ns=_before(utc_ns, self._footage_days))
+        if self._evidence:
+            files = list(self._evidence.glob("*.png"))
+            oldest_ns = _before(utc_ns, self._evidence_days)
+            thin(files, most_bytes=self._evidence_bytes, oldest_ns=oldest_ns)
+
+
+class _Reel:
+    """Footage files, one after another; all parts, or those around events from a ring."""
+
+    def __init__(
+        self, session: Session, options: RecordingOptions, kept: Callable[[str, int, str], None]
+    ) -> None:
+        self._session, self._options, self._kept = session, options, kept
+        self._written: list[int] = []  # parts with views, not known to be on disk yet
+        self._single = options.path.endswith(SUFFIX)  # one file of that name, whatever its size
+        footage_folder(options).mkdir(parents=True, exist_ok=True)
+        self._ring: deque[Shot] = deque()
+        self._until_ns = 0  # of a part's trigger: kept until then
+        self._files = 0
+        self._writer: FootageWriter | None = None
+        self.file: Path | None = None
+
+    def take(self, item: Shot | Noted) -> None:
+        if isinstance(item, Noted):
+            if self._writer:
+                self._writer.event(item.kind, item.part, item.detail, item.at_ns)
+            return
+        if self._options.keep == "all":
+            self._put(item)
+            return
+        trigger_ns = _trigger_ns(item)
+        self._ring.append(item)
+        first_ns = trigger_ns - round(self._options.pre_s * NS_PER_S)
+        while _trigger_ns(self._ring[0]) < first_ns or self._is_full():
+            self._ring.popleft()
+        if item.is_event:
+            self._until_ns = trigger_ns + round(self._options.post_s * NS_PER_S)
+        if trigger_ns <= self._until_ns:
+            while self._ring:
+                self._put(self._ring.popleft())
+
+    def _is_full(self) -> bool:
+        return sum(shot.size for shot in self._ring) > MOST_WAITING_BYTES and len(self._ring) > 1
+
+    def _put(self, shot: Shot) -> None:
+        if self._writer is None:
+            self.file = self._name()
+            self._writer = FootageWriter(
+                self.file,
+                self._session,
+                codec=self._options.codec,
+                quality=self._options.jpeg_quality,
+            )
+        self._writer.part(shot.opened, shot.closed, shot.views)
+        if shot.views is not None:
+            self._written.append(shot.closed.record.part)
+        assert self.file is not None
+        if not self._single and self._writer.size >= self._options.file_mib << 20:
+            self.close()
+
+    def _name(self) -> Path:
+        path = Path(self._options.path)
+        if self._single:
+            return path
+        self._files += 1
+        return path / f"{self._session.session:016x}-{now_ns():020d}{SUFFIX}"
+
+    def flush(self) -> None:
+        """End the chunk: what is written so far outlives a kill."""
+        if self._writer:
+            self._writer.flush()
+            self._tell()
+
+    def _tell(self) -> None:
+        assert self.file is not None
+        for part in self._written:
+            self._kept("footage", part, self.file.name)
+        self._written.clear()
+
+    def close(self) -> None:
+        """Write the footer of the current file; the next part begins another."""
+        if self._writer:
+            self._writer.close()
+            self._tell()
+            self._writer = self.file = None
+
+    def abandon(self) -> None:
+        """Leave the current file as it is: readable to its last whole chunk."""
+        self._written.clear()
+        if self._writer:
+            writer, self._writer, self.file = self._writer, None, None
+            writer.abandon()
+
+
+def _trigger_ns(shot: Shot) -> int:
+    return shot.closed.record.deadline.trigger_ns
+
+
+def footage_folder(options: RecordingOptions) -> Path:
+    """Where the files are: the path itself, or the folder of the one file it names."""
+    path = Path(options.path)
+    return path.absolute().parent if options.path.endswith(SUFFIX) else path
+
+
+def copied(views: Mapping[str, View]) -> dict[str, View]:
+    """The views, to be kept beyond their lease."""
+    return {name: np.array(array) for name, array in views.items()}
+
+
+def _evidence_folder(records: RecordsOptions) -> Path | None:
+    if not records.path or not records.evidence:
+        return None
+    folder = evidence.folder_of(Path(records.path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _before(utc_ns: int, days: float) -> int:
+    return round(utc_ns - days * 86_400 * NS_PER_S) if days else 0

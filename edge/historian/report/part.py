@@ -1,0 +1,142 @@
+"""One part on a page: what became of it, its picture, its heat map, and where its time went."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge.core.clock import NS_PER_MS
+from edge.core.types import Region
+from edge.historian import evidence
+from edge.historian.records.query import Shown
+from edge.historian.records.rows import PartRow
+from edge.historian.records.when import utc_text
+from edge.historian.report.page import HEAD
+from edge.historian.report.pictures import outlined, shrunk
+from edge.historian.report.style import STYLE
+from edge.historian.report.table import table
+from edge.historian.report.whole import write_whole
+
+Pixels = npt.NDArray[Any]
+SIDE_PX = 480
+_REGIONS = msgspec.json.Decoder(tuple[Region, ...])
+# A part's instants in their order, and what ends at each.
+_INSTANTS = (
+    ("trigger_ns", "trigger"),
+    ("frame_ns", "its picture is whole in its slot"),
+    ("worker_ns", "the worker has it"),
+    ("began_ns", "session.run begins"),
+    ("ended_ns", "session.run has ended"),
+    ("answered_ns", "the answer is with the loop"),
+    ("decided_ns", "decided"),
+    ("sent_ns", "the command is with the wire"),
+    ("received_ns", "the controller has it"),
+    ("acked_ns", "its ack is with the loop"),
+    ("decide_by_ns", "deadline of the station"),
+    ("act_by_ns", "deadline of the controller"),
+)
+
+_OF_THE_WORKER = ("worker_ns", "began_ns", "ended_ns")
+
+
+def write(html: Path, database: Path, found: Shown) -> None:
+    """Write the page of a part, whole or not at all; RecordsError where it cannot be written."""
+    write_whole(html, page(database, found))
+
+
+def page(database: Path, found: Shown) -> str:
+    """The page's text; a picture that is not there any more is named."""
+    row, number = found.row, found.events[0].part if found.events else 0
+    title = f"Part {row.part if row else number}"
+    lines = [HEAD, f"<title>{title}</title><style>{STYLE}</style></head><body><main>"]
+    lines.append(f"<h1>{title}</h1>")
+    if row is None:
+        lines.append("<p>It was triggered, and nothing more is on record.</p>")
+    else:
+        virtual = found.session is not None and found.session.virtual
+        lines += [_became(row), *_pictures(database, row), "<h2>Time</h2>", _times(row, virtual)]
+    lines.append("<h2>Events</h2>")
+    for one in found.events:
+        lines.append(f"<h3>{one.event} {escape(one.kind)}, {utc_text(one.utc_ns)}</h3>")
+        lines.append(f"<p>{escape(one.body)}<br>hash {one.hash}</p>")
+    return "\n".join([*lines, "</main></body></html>"])
+
+
+def _became(row: PartRow) -> str:
+    told = [
+        ("when", utc_text(row.utc_ns)),
+        ("verdict", row.verdict or "none"),
+        ("cause", row.cause + (f", {row.fault}" if row.fault else "")),
+        ("action", row.action or "unknown"),
+        ("done by the controller", row.applied or "no ack"),
+        ("left as", row.confirmed or "not confirmed"),
+        ("score", "-" if row.score is None else f"{row.score:.6g}"),
+        ("limits", f"PASS below {row.pass_below:g}, FAIL from {row.fail_from:g}"),
+        ("package", f"{row.package} {row.content_sha256}"),
+        ("provider", row.provider),
+        ("lot", row.lot or "-"),
+        ("truth", f"{row.truth} {row.defect_type}".strip() or "unknown"),
+        ("detail", row.detail or "-"),
+    ]
+    return table(("", ""), told, "words")
+
+
+def _pictures(database: Path, row: PartRow) -> list[str]:
+    folder = evidence.folder_of(database)
+    if not row.evidence:
+        return [f"<p>No picture in evidence; in footage: {escape(row.picture)}.</p>"]
+    file = folder / Path(row.evidence).name
+    if (pixels := _read(file)) is None:
+        return [f'<div class="absent">{escape(file.name)}: cannot be read any more</div>']
+    regions = _REGIONS.decode(row.regions or "[]")
+    size = pixels.shape[1], pixels.shape[0]
+    shown = [outlined(shrunk(pixels, SIDE_PX), file.name, size, regions)]
+    heat_file = file.with_suffix("").with_suffix(".map.png")
+    if (levels := _read(heat_file)) is not None:
+        heat = _heat(levels, (size[0], size[1]))
+        shown.append(outlined(shrunk(heat, SIDE_PX), heat_file.name, size, regions))
+    for other in sorted(folder.glob(f"{file.stem}.*.png")):
+        if other != heat_file and (more := _read(other)) is not None:
+            shown.append(outlined(shrunk(more, SIDE_PX), other.name, size, ()))
+    figures = "".join(f"<figure>{one}</figure>" for one in shown)
+    return ["<h2>Picture, heat map and reference</h2>", f'<div class="pictures">{figures}</div>']
+
+
+def _read(file: Path) -> Pixels | None:
+    try:
+        data = np.frombuffer(file.read_bytes(), np.uint8)
+        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        return None
+
+
+def _heat(levels: Pixels, size: tuple[int, int]) -> Pixels:
+    gray = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels
+    return cv2.applyColorMap(
+        cv2.resize(gray, size, interpolation=cv2.INTER_NEAREST), cv2.COLORMAP_INFERNO
+    )
+
+
+def _times(row: PartRow, virtual: bool) -> str:
+    """Instants in their order, in ms from the trigger and from the one before."""
+    seen = [
+        (instant, place)
+        for place, (name, _) in enumerate(_INSTANTS)
+        # A worker's own clock is never virtual.
+        if (instant := getattr(row, name)) and not (virtual and name in _OF_THE_WORKER)
+    ]
+    lines, before = [], row.trigger_ns
+    for instant, place in sorted(seen):
+        since = (instant - row.trigger_ns) / NS_PER_MS
+        step = (instant - before) / NS_PER_MS
+        lines.append((_INSTANTS[place][1], f"{since:.3f} ms", f"+{step:.3f} ms"))
+        before = instant
+    if row.session_ms is not None:
+        lines.append(("session.run took", f"{row.session_ms:.3f} ms", ""))
+    return table(("", "since the trigger", "since the line above"), lines, "numbers")
