@@ -26,7 +26,7 @@ from edge.core.config import (
     Station,
     SyntheticOptions,
 )
-from edge.core.errors import ConfigError
+from edge.core.errors import ConfigError, RecordsError
 from edge.core.history import HistorianPlan
 from edge.core.ledger import Balance
 from edge.core.pool import FramePool
@@ -101,9 +101,11 @@ class Rig(NamedTuple):
         }
 
     def end(self, balance: Balance) -> None:
-        """The loop is over: wait until all of it is in the records."""
+        """The loop is over: wait until all of it is on record; RecordsError where some is not."""
         if self.history:
             self.history.end(balance)
+            if lost := self.history.lost_records:
+                raise RecordsError(f"{lost} messages of this session are on no record")
 
 
 @contextmanager
@@ -147,7 +149,7 @@ def rigged(
             gate_for=gate_for,
         )
         stack.callback(actuator.close)
-        # Before the workers: its own start, gone wrong, is quicker told.
+        # Before the workers: it opens its files while they warm up.
         history = _history(station, model, actuator.session, pool, clock, recorder, lockstep)
         if history:
             stack.callback(history.close)
@@ -164,9 +166,11 @@ def rigged(
         stack.callback(engine.close)
         before_waiting()
         engine.start()
+        if history:
+            history.await_start()
         camera = camera_for(pool)
         stack.callback(camera.close)
-        if history and isinstance(camera, ScheduledCamera):
+        if history and isinstance(camera, ScheduledCamera | RecordedCamera):
             history.truth = camera.truth
         # Last: from the welcome on the controller counts on a beat, which only the loop keeps.
         actuator.wait_for_controller(stop)
@@ -209,9 +213,8 @@ def _as_recorded(
     assert isinstance(camera, RecordedCamera)
     assert isinstance(clock, RecordedClock)
     judged, link = RecordedEngine(engine, parts), RecordedActuator(actuator, parts)
-    clock.outstanding = lambda: (
-        judged.outstanding or link.outstanding or camera.awaited(clock.now_ns())
-    )
+    clock.outstanding = lambda: judged.outstanding or camera.awaited(clock.now_ns())
+    clock.limit_ns, clock.give_up = link.limit_ns, link.give_up
     return judged, link, RecordedInterlock(parts)
 
 
@@ -247,7 +250,7 @@ def _history(
         wants,
         pool,
         clock,
-        lot=records.lot,
+        lot=records.lot if records.path else None,
         patient=lockstep,
         tell=recorder.event,
     )

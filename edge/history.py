@@ -42,12 +42,14 @@ from edge.core.types import Deadline, Decision, Frame, PartRecord, Trigger, Verd
 # What waits for a historian that is slow or being replaced: 40 MB, 8 minutes at 100 parts/s. Beyond
 # that the oldest are given up and counted.
 MOST_WAITING = 100_000
+MOST_BYTES = 64 << 10  # of a message; 64 regions take 4 kB
 LOOK_NS = 20 * NS_PER_MS  # between two looks at what the historian says
 # A historian that commits nothing for so long is killed: a disk may well stand for seconds.
 HANG_NS = 30 * NS_PER_S
 # Before the next start after one that committed nothing.
 FIRST_PAUSE_NS, LONGEST_PAUSE_NS = NS_PER_S // 5, 10 * NS_PER_S
 START_S = 20.0
+MOST_FAILURES = 4  # of historians without a commit between them, in a replay
 CLOSE_S = 20.0  # for the last commit, with a footer to write
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,20 +85,18 @@ class History:
         pool: FramePool,
         clock: Clock,
         *,
-        lot: str = "",
+        lot: str | None = None,
         patient: bool = False,
         tell: Callable[[str, int, str], None] = lambda kind, part, detail: None,
     ) -> None:
         """launch: starts a historian and returns it with our end of its socket; gently beside a
-        line that runs.
-
-        RecordsError where it cannot work at all. tell: hears of the historian's own troubles.
+        line that runs. tell: hears of the historian's own troubles.
         """
         self._launch, self._wants, self._pool, self._clock = launch, wants, pool, clock
         self._patient, self._tell = patient, tell
         self._spare = max(2, pool.slots // 2 - 1)
         self.truth: Truth = lambda part: ("", "")
-        self.lot = lot
+        self.lot = lot  # None: no records are kept that it could be in
         self._waiting: deque[tuple[int, bytes]] = deque()  # not committed yet
         self._unsent: deque[tuple[int, bytes]] = deque()  # of these, not sent to this historian
         self._number = 0
@@ -105,10 +105,11 @@ class History:
         self._look_ns = 0
         self._heard_ns = now_ns()
         self._failures = 0  # historians since one last committed anything
-        self.lost_pictures = self.lost_records = self.restarts = 0
+        self.lost_pictures = self.lost_records = self.restarts = self.troubles = 0
         self.committed = 0
         self.checkpoint: Checkpointed | None = None
-        self._running: _Running | None = self._first()
+        self._running: _Running | None = _Running(*launch(False))
+        self._trouble = ""  # why a historian last could not go on
         self._born: deque[_Running] = deque()
         self._wake = threading.Event()
         self._dead: deque[_Running] = deque()
@@ -116,21 +117,18 @@ class History:
         self._keeper = threading.Thread(target=self._keep, name="edge-history", daemon=True)
         self._keeper.start()
 
-    def _first(self) -> _Running:
-        """The first historian, once it has its files open."""
-        running, clock = _Running(*self._launch(False)), SystemClock()
+    def await_start(self) -> None:
+        """Block until the first historian has its files open; RecordsError where it cannot."""
+        running, clock = self._running, SystemClock()
+        assert running is not None
         clock.wait((running.link.fileno(),), clock.now_ns() + round(START_S * NS_PER_S))
         try:
             data = running.link.recv(1 << 16, socket.MSG_DONTWAIT)
-        except OSError:
-            data = b""
-        said = _decoder.decode(data) if data else Refused("the historian did not start")
+            said = _decoder.decode(data) if data else Refused("the historian did not start")
+        except (OSError, msgspec.MsgspecError) as error:
+            said = Refused(f"the historian did not start: {error}")
         if not isinstance(said, Started):
-            running.link.close()
-            running.process.kill()
-            running.process.wait()
             raise RecordsError(said.error if isinstance(said, Refused) else "not a historian")
-        return running
 
     # ---- what the loop tells ----
 
@@ -158,9 +156,11 @@ class History:
     def part(self, record: PartRecord) -> None:
         slot, generation = self._held.pop(record.part, (-1, -1))
         picture: Picture = "none" if generation < 0 else "lost" if slot < 0 else "kept"
-        self._say(Closed(record, picture, slot, max(0, generation)))
-        if slot >= 0:
+        told = self._say(Closed(record, picture, slot, max(0, generation)))
+        if slot >= 0 and told:
             self._lent.append((slot, generation))
+        elif slot >= 0:
+            self._pool.release(slot, Holder.HISTORY)
 
     def event(self, kind: str, part: int, detail: str) -> None:
         self._say(Noted(kind, part, detail, self._clock.now_ns()))
@@ -196,6 +196,8 @@ class History:
             self._await()
         self.lost_records += len(self._waiting)
         self._waiting.clear()
+        if self.lost_records:
+            self._tell("records_lost", 0, f"{self.lost_records} messages are on no record")
 
     def close(self) -> None:
         """End the historian, which writes its footers, and the thread."""
@@ -236,9 +238,19 @@ class History:
 
     # ---- the socket ----
 
-    def _say(self, told: Told) -> None:
+    def _say(self, told: Told) -> bool:
+        """Queue a message; False for one that can never be sent."""
+        try:
+            data = _encode(Envelope(self._number + 1, told))
+        except (ValueError, OverflowError):  # text that is no UTF-8, a number of no kind
+            data = b""
+        if not 0 < len(data) <= MOST_BYTES:  # larger ones no socket takes: it would stay the next
+            self.lost_records += 1
+            return False
+        if not self._waiting:  # only from now on is its silence any
+            self._heard_ns = now_ns()
         self._number += 1
-        message = (self._number, _encode(Envelope(self._number, told)))
+        message = (self._number, data)
         self._waiting.append(message)
         self._unsent.append(message)
         if len(self._waiting) > MOST_WAITING:
@@ -249,6 +261,7 @@ class History:
         self._send()
         while self._patient and len(self._unsent) > 64:
             self._await()
+        return True
 
     def _send(self) -> None:
         if self._running is None:
@@ -276,24 +289,32 @@ class History:
             if not data:
                 self._bury("ended")
                 return
-            self._heed(_decoder.decode(data))
+            try:
+                heard = _decoder.decode(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                self._bury("makes no sense")
+                return
+            self._heed(heard)
         if self._waiting and now_ns() - self._heard_ns > HANG_NS:
             self._bury(f"hangs: nothing committed for {HANG_NS // NS_PER_S} s")
 
     def _heed(self, heard: Heard) -> None:
+        self._heard_ns = now_ns()
         match heard:
             case Started(number) | Committed(number):
-                self.committed, self._heard_ns = number, now_ns()
-                if isinstance(heard, Committed):
+                if isinstance(heard, Committed) and number > self.committed:
                     self._failures = 0
+                self.committed = number
                 while self._waiting and self._waiting[0][0] <= number:
                     self._waiting.popleft()
             case Checkpointed():
                 self.checkpoint = heard
                 self._tell("checkpoint", 0, f"event {heard.event}: {heard.hash}")
             case Trouble(kind, detail):
+                self.troubles += 1
                 self._tell(kind, 0, detail)
             case Refused(error):  # it ends; the next one is tried after a pause
+                self._trouble = error
                 self._tell("historian", 0, error)
 
     def _bury(self, why: str) -> None:
@@ -318,7 +339,12 @@ class History:
         self._send()
 
     def _await(self) -> None:
-        """Let the historian get on; only where nothing is late for it."""
+        """Let the historian get on; only where nothing is late for it.
+
+        RecordsError where one after the other cannot: a replay would wait for ever.
+        """
+        if self._patient and self._failures > MOST_FAILURES:
+            raise RecordsError(self._trouble or "one historian after the other ends")
         clock = SystemClock()
         fds = (self._running.link.fileno(),) if self._running else ()
         clock.wait(fds, clock.now_ns() + 2 * NS_PER_MS, look_ns=0)

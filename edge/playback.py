@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from edge import realtime
-from edge.app import CameraFor, rigged, scheduled
+from edge.app import CameraFor, Rig, rigged, scheduled
 from edge.children import arm_process
 from edge.core import box
 from edge.core.clock import SystemClock, VirtualClock
@@ -30,7 +30,7 @@ from edge.core.config import (
     RecordsOptions,
     Station,
 )
-from edge.core.errors import FootageError, PackageError
+from edge.core.errors import FootageError, PackageError, RecordsError
 from edge.core.history import Session
 from edge.core.ledger import Balance
 from edge.core.pool import View
@@ -170,6 +170,7 @@ def _run(
         with realtime.tuned(station.realtime):
             balance: Balance = inspect(rig.inspection, lambda: False)
             rig.end(balance)
+            _check_all_kept(rig)
     scored = report(
         journal.records,
         label,
@@ -180,6 +181,16 @@ def _run(
         model_sha256=model.file_sha256,
     )
     return Played(scored, journal.records)
+
+
+def _check_all_kept(rig: Rig) -> None:
+    """RecordsError where a replay that was to be kept is not, whole: nothing hurried it."""
+    history = rig.history
+    if history and (history.lost_pictures or history.troubles or history.restarts):
+        raise RecordsError(
+            f"not everything of this replay was kept: {history.lost_pictures} pictures could not "
+            f"be taken, {history.restarts} historians ended, {history.troubles} troubles told above"
+        )
 
 
 def _replay_recording(asked: Asked, warn: Warn) -> Played:
@@ -205,7 +216,13 @@ def play(recording: Recording, model: Package, asked: Asked, warn: Warn) -> Play
             station,
             model,
             clock,
-            lambda pool: RecordedCamera(parts, recording.reader, pool, clock),
+            lambda pool: RecordedCamera(
+                parts,
+                recording.reader,
+                pool,
+                clock,
+                lambda part: (recording.label(part) or "", recording.defect_type(part)),
+            ),
             recording.label,
             Path(folder),
             True,
@@ -223,8 +240,10 @@ def scripted(recording: Recording) -> list[Scripted]:
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """A recording played and compared. differences: the first field of each part that has one.
 
-    unseen parts had no picture to look at again: their answers were taken as recorded. elsewhere:
-    what is not as it was recorded with; where it is empty, decisions are bit-exact (CPU provider).
+    judged parts had their picture looked at again. unseen ones had no picture any more, and their
+    answer was taken as it was. The rest never had an answer in time: what became of them follows
+    from what was recorded of the camera, the workers and the machine. elsewhere: what is not as it
+    was recorded with; where it is empty, decisions are bit-exact (CPU provider).
     """
 
     parts: int
@@ -241,9 +260,12 @@ def verify(asked: Asked, warn: Warn = _nobody) -> Verified:
     if asked.footage.suffix.lower() != RECORDING_SUFFIX:
         raise FootageError(f"{asked.footage}: --verify is for recordings (.mcap)")
     recording = _opened(asked, warn)
-    played = play(recording, _package(asked, recording), asked, warn)
     was = [row.record for row in recording.rows]
     parts = scripted(recording)
+    if not any(one.is_judged for one in parts):
+        raise FootageError(f"{asked.footage}: nothing to compare: no part has verdict and picture")
+    model = _package(asked, recording)
+    played = play(recording, model, asked, warn)
     found: list[Difference] = differences(was, played.records)
     return Verified(
         parts=len(was),
@@ -252,7 +274,7 @@ def verify(asked: Asked, warn: Warn = _nobody) -> Verified:
         differences=[str(one) for one in found],
         recorded_sha256=_digest([one.record for one in parts]),
         replayed_sha256=_digest(played.records),
-        elsewhere=elsewhere(recording.session, asked),
+        elsewhere=elsewhere(recording.session, asked, model),
     )
 
 
@@ -263,14 +285,16 @@ def _digest(records: Sequence[PartRecord]) -> str:
     return digest.hexdigest()
 
 
-def elsewhere(session: Session, asked: Asked) -> list[str]:
+def elsewhere(session: Session, asked: Asked, model: Package) -> list[str]:
     """What decisions may depend on and is not as it was recorded with."""
     now = {
+        "package": model.content_sha256,
         "provider": asked.provider or session.provider,
         "threads": str(asked.threads or session.threads),
         "instruction sets": " ".join(box.instruction_sets()),
     } | box.libraries()
     was = {
+        "package": session.content_sha256,
         "provider": session.provider,
         "threads": str(session.threads),
         "instruction sets": " ".join(session.instruction_sets),
@@ -399,7 +423,7 @@ def _station_again(asked: Asked, session: Session, folder: Path, more_slots: int
 
 
 def _records(asked: Asked) -> RecordsOptions:
-    return RecordsOptions(path=str(asked.records) if asked.records else "")
+    return RecordsOptions(path=str(asked.records) if asked.records else "", min_free_gib=0.0)
 
 
 def _recording(asked: Asked) -> RecordingOptions:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from edge.core.clock import NS_PER_S
+from edge.core.clock import NS_PER_MS, NS_PER_S
 from edge.core.pool import FramePool, View
 from edge.core.ports import Actuator, Engine
 from edge.core.types import (
@@ -39,13 +39,12 @@ from sensors.grabber import Failed, Filled, Grabber
 MAX_REGIONS = 64  # as many as a result can hold (models/decode.py)
 AHEAD = 3  # rows decoded before they are due
 START_NS = NS_PER_S  # of the virtual clock: an instant of 0 in a record means that it never came
-WATCHDOG_NS = 60 * NS_PER_S  # for a worker that hangs over a picture; then the clock goes on
+WATCHDOG_NS = 10 * NS_PER_S  # for a worker that hangs over a picture; then the clock goes on
+ACK_NS = 50 * NS_PER_MS  # after act_by; a quarter of the usual ack_ms
 # What comes from the camera in place of a frame, at once and not by silence.
 _OF_THE_CAMERA = frozenset(
     {Fault.NO_IMAGE, Fault.MISSED_TRIGGER, Fault.BAD_FRAME, Fault.STALE_FRAME}
 )
-# What the worker itself finds in a picture, and so finds again.
-_FOUND_AGAIN = frozenset({Fault.UNFIT_IMAGE, Fault.NO_CONTROLLER})
 
 
 class Reader(Protocol):
@@ -66,7 +65,7 @@ class Scripted(NamedTuple):
     def is_judged(self) -> bool:
         """Its answer came in time, from a picture that can be looked at again."""
         decision = self.record.decision
-        told = decision.verdict is not None or decision.fault in _FOUND_AGAIN
+        told = decision.verdict is not None or decision.fault is Fault.UNFIT_IMAGE
         return told and self.record.answered_ns > 0 and self.row >= 0
 
 
@@ -110,6 +109,8 @@ class RecordedClock:
         self._now_ns = START_NS - 1
         self._stalls = deque(_stalls(parts))
         self.outstanding: Callable[[], bool] = lambda: False
+        self.limit_ns: Callable[[], int | None] = lambda: None  # time may go on until then
+        self.give_up: Callable[[], None] = lambda: None  # nothing came for WATCHDOG_NS
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -119,8 +120,13 @@ class RecordedClock:
     ) -> list[int]:
         if until_ns is not None and until_ns <= self._now_ns:
             return select.select(fds, [], [], 0)[0]
-        patience_s = WATCHDOG_NS / NS_PER_S if self.outstanding() else 0.0
+        waits = self.outstanding()
+        if not waits and until_ns is not None and (limit_ns := self.limit_ns()) is not None:
+            waits = until_ns > limit_ns
+        patience_s = WATCHDOG_NS / NS_PER_S if waits else 0.0
         ready = select.select(fds, [], [], patience_s)[0]
+        if waits and not ready:
+            self.give_up()
         if until_ns is not None and not ready:
             self._now_ns = until_ns
             while self._stalls and self._stalls[0][0] <= until_ns:
@@ -157,8 +163,11 @@ class RecordedCamera:
         reader: Callable[[], Reader],
         pool: FramePool,
         clock: RecordedClock,
+        truth: Callable[[int], tuple[str, str]] = lambda part: ("", ""),
     ) -> None:
+        """truth: of a part as numbered here, as ScheduledCamera.truth."""
         self._parts, self._reader, self._pool = parts, reader, pool
+        self.truth = truth
         self._due = deque(sorted(due for one in parts for due in _told(one)))
         self._framed = [due.part for due in self._due if due.kind == _FRAME]
         self._handed = 0  # frames
@@ -340,12 +349,18 @@ class RecordedActuator:
 
     def __init__(self, actuator: Actuator, parts: Sequence[Scripted]) -> None:
         self._actuator, self._parts = actuator, parts
-        self._unheard: set[int] = set()  # commanded, and no word of it yet
+        self._unheard: dict[int, int] = {}  # commanded, and no word of it yet: part -> act_by
 
-    @property
-    def outstanding(self) -> bool:
-        """The arm has something to say."""
-        return bool(self._unheard)
+    def give_up(self) -> None:
+        """What is unheard for so long is waited for no more."""
+        self._unheard.clear()
+
+    def limit_ns(self) -> int | None:
+        """How far time may go on while an arm has not acked yet; None where all have.
+
+        It acks beside the next parts' inspection, and long before an ack counts as lost.
+        """
+        return min(self._unheard.values()) + ACK_NS if self._unheard else None
 
     @property
     def controller(self) -> str:
@@ -375,7 +390,7 @@ class RecordedActuator:
             return 0
         told = self._actuator.command(decision, deadline)
         if told:
-            self._unheard.add(decision.part)
+            self._unheard[decision.part] = deadline.act_by_ns
         return told
 
     def nudge(self) -> None:
@@ -387,7 +402,7 @@ class RecordedActuator:
     def poll(self, now_ns: int) -> Ack | Outcome | None:
         word = self._actuator.poll(now_ns)
         if isinstance(word, Ack):
-            self._unheard.discard(word.part)
+            self._unheard.pop(word.part, None)
         return word
 
     def due_ns(self) -> int | None:
@@ -403,13 +418,12 @@ class RecordedInterlock:
     hold_line = False
 
     def __init__(self, parts: Sequence[Scripted]) -> None:
-        self._causes = [one.record.decision.cause for one in parts]
+        self._barred = [_barred(one.record) for one in parts]
         self._triggers = count()
 
     def bar(self) -> Cause | None:
         """Called once a trigger, in their order."""
-        cause = self._causes[next(self._triggers)]
-        return Cause.OPERATOR if cause is Cause.OPERATOR else None
+        return self._barred[next(self._triggers)]
 
     def part(self, record: PartRecord) -> None: ...
 
@@ -418,6 +432,13 @@ class RecordedInterlock:
     def conservation(self, rule: str) -> None: ...
 
     def engine(self, trouble: str) -> None: ...
+
+
+def _barred(record: PartRecord) -> Cause | None:
+    """Why a part was not to be inspected from its trigger on: a person, or the station's state."""
+    decision = record.decision
+    at_its_trigger = decision.fault is Fault.NOT_ADMITTED and not record.frame_ns
+    return decision.cause if at_its_trigger or decision.cause is Cause.OPERATOR else None
 
 
 class Difference(NamedTuple):

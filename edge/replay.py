@@ -47,7 +47,10 @@ class Journal:
 
 
 _WORTH_A_WARNING = frozenset(
-    {Fault.NO_IMAGE, Fault.BAD_FRAME, "worker_replaced", "worker_lost", "conservation"}
+    {
+        *(Fault.NO_IMAGE, Fault.BAD_FRAME, "worker_replaced", "worker_lost", "conservation"),
+        *("historian", "disk", "records", "records_lost"),
+    }
 )
 
 

@@ -109,7 +109,7 @@ class Service:
 
     def _lot(self, request: Request, history: History | None) -> dict[str, Any]:
         """Parts belong to another lot from now on."""
-        if history is None:
+        if history is None or history.lot is None:
             return {"ok": False, "error": "lot: this station keeps no records ([records] path)"}
         if not request.reason:
             return {"ok": False, "error": "lot: which? give its name with --reason"}

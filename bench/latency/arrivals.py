@@ -18,8 +18,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from bench.latency.bounds import lower_95
 from bench.latency.result import Plan
+from edge.core.bounds import lower_95
 from edge.core.clock import NS_PER_MS, NS_PER_S
 from edge.core.errors import ConfigError
 

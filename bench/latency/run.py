@@ -13,7 +13,6 @@ import msgspec
 from rich.console import Console
 
 from bench.latency import arrivals, frames, reckon
-from bench.latency.bounds import upper_95
 from bench.latency.box.bare import measure
 from bench.latency.box.binding import bound_slots
 from bench.latency.box.host import probe
@@ -21,6 +20,7 @@ from bench.latency.drive import Driven, drive
 from bench.latency.progress import Progress
 from bench.latency.result import Bare, Counters, Host, Plan, Result, Scenario
 from bench.latency.station import EVENTS_KEPT, StationPlan
+from edge.core.bounds import upper_95
 from edge.core.config import (
     ControllerOptions,
     EngineOptions,

@@ -197,7 +197,11 @@ def _verify(asked: Asked, json: Path | None) -> None:
     from edge import playback
 
     found = playback.verify(asked, _warn)
-    typer.echo(f"{found.parts} parts, {found.judged} judged again, {found.unseen} without picture")
+    others = found.parts - found.judged - found.unseen
+    typer.echo(
+        f"{found.parts} parts: {found.judged} judged again, {others} without an answer in time "
+        f"then, {found.unseen} NOT compared (their picture was lost)"
+    )
     for line in found.elsewhere:
         typer.echo(f"elsewhere: {line}")
     for line in found.differences[:SHOWN]:

@@ -167,6 +167,10 @@ class RecordsOptions(Section, frozen=True):
     # a tenth.
     min_free_gib: Gib = 2.0
 
+    def __post_init__(self) -> None:
+        if self.report and not self.path:
+            raise ValueError("report needs records to be of: path is missing")
+
 
 class RecordingOptions(Section, frozen=True):
     """Footage of the parts, as MCAP files in a folder; "" records none.

@@ -39,7 +39,10 @@ class Disk:
         if now_ns < self._look_ns:
             return ""
         self._look_ns = now_ns + LOOK_NS
-        free = free_bytes(self._folder)
+        try:
+            free = free_bytes(self._folder)
+        except OSError:  # the disk itself is gone: whoever writes there hears of it
+            return ""
         given = self._step(free)
         if given is self.given:
             return ""
@@ -51,7 +54,10 @@ class Disk:
 
     def lacking_bytes(self) -> int:
         """How much old footage to delete before new footage has to stop."""
-        return max(0, round(self._min_free * AHEAD) - free_bytes(self._folder))
+        try:
+            return max(0, round(self._min_free * AHEAD) - free_bytes(self._folder))
+        except OSError:
+            return 0
 
     def full(self, at: Given, now_ns: int) -> str:
         """A write failed for want of space, whatever the free space says: give that up for now."""
@@ -86,20 +92,23 @@ def free_bytes(folder: Path) -> int:
 def thin(files: list[Path], *, most_bytes: int, oldest_ns: int) -> list[Path]:
     """Delete the oldest files above a total size, and those last written before an instant (UTC).
 
-    0 for no limit. Returns what was deleted; a file that is gone already is no trouble.
+    0 for no limit. Returns what was deleted; one that is gone, or refuses, is passed over.
     """
     seen: list[tuple[int, int, Path]] = []
     for file in files:
         try:
             status = file.stat()
-        except FileNotFoundError:
+        except OSError:
             continue
         seen.append((status.st_mtime_ns, status.st_size, file))
     total, deleted = sum(size for _, size, _ in seen), []
     for mtime_ns, size, file in sorted(seen):
         if not (most_bytes and total > most_bytes) and not mtime_ns < oldest_ns:
             break
-        file.unlink(missing_ok=True)
+        try:
+            file.unlink()
+        except OSError:
+            continue
         total -= size
         deleted.append(file)
     return deleted

@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -61,7 +62,8 @@ def write(
 def delete(folder: Path, name: str) -> None:
     """Delete every file of a part, of which `write` gave the first one's name."""
     for file in folder.glob(f"{Path(name).stem}.*png"):
-        file.unlink(missing_ok=True)
+        with suppress(OSError):  # then it stays until the disk lets go of it
+            file.unlink(missing_ok=True)
 
 
 def _map_png(defect_map: View) -> bytes:

@@ -6,11 +6,11 @@ meanwhile is refused, and counted by the caller.
 
 from __future__ import annotations
 
-import os
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from edge.historian.footage import FootageWriter
 
 SUFFIX = ".mcap"
 MOST_WAITING_BYTES = 64 << 20
-THIN_NS = 10 * NS_PER_S  # between two looks for files to delete
+THIN_NS = 60 * NS_PER_S  # between two looks for files to delete
 FLUSH_NS = NS_PER_S  # what is lost at most with the power, beside what the disk itself loses
 
 
@@ -77,28 +77,40 @@ class Film:
         self._sample = _Sample(records.pass_share)
         self._keeping = _Keeping(records, recording)
         self._reel = _Reel(session, recording, kept) if recording.path else None
-        folder = footage_folder(recording) if recording.path else Path(records.path).parent
-        self.disk = Disk(folder, round(records.min_free_gib * 2**30))
+        least = round(records.min_free_gib * 2**30)
+        self._footage_disk = Disk(footage_folder(recording), least) if recording.path else None
+        self._records_disk = (
+            Disk(Path(records.path).absolute().parent, least) if records.path else None
+        )
         self._queue: deque[Shot | Noted] = deque()
-        self._waiting = 0
+        self._waiting = self._let_go = 0
         self._lock = threading.Condition()
-        self._closing = False
+        self._closing = self._broken = False
         self._thin_ns = self._flush_ns = 0
         self._thread = threading.Thread(target=self._run, name="edge-film", daemon=True)
         self._thread.start()
 
+    @property
+    def given(self) -> Given:
+        """What the disk of the records has been given up for."""
+        return self._records_disk.given if self._records_disk else Given.NOTHING
+
     def has_room(self, size: int) -> bool:
         """Whether a shot of so many bytes would be taken now."""
-        return self._waiting + size <= MOST_WAITING_BYTES
+        return not self._broken and self._waiting + size <= MOST_WAITING_BYTES
 
     def await_room(self, size: int) -> None:
         """Wait for it: in a replay whose time stands still meanwhile, nothing need be lost."""
         with self._lock:
-            self._lock.wait_for(lambda: self.has_room(size))
+            self._lock.wait_for(lambda: self._broken or self.has_room(size))
 
     def take(self, item: Shot | Noted) -> None:
+        """Queue it; words that come in spite of a full queue are let go, and counted."""
         size = item.size if isinstance(item, Shot) else 1000
         with self._lock:
+            if self._broken or self._waiting > 2 * MOST_WAITING_BYTES:
+                self._let_go += 1
+                return
             self._queue.append(item)
             self._waiting += size
             self._lock.notify_all()
@@ -114,9 +126,10 @@ class Film:
     def _run(self) -> None:
         try:
             self._serve()
-        except Exception:  # the thread's boundary: without it nothing is kept, and nobody knows
+        except Exception as error:  # the thread's boundary: the records go on without it
             traceback.print_exc()
-            os._exit(1)  # the station starts another historian, and tells why
+            self._broken = True
+            self._tell("disk", 0, f"no footage and no evidence any more: {error!r}")
 
     def _serve(self) -> None:
         while True:
@@ -138,18 +151,22 @@ class Film:
 
     def _look(self) -> None:
         at_ns = now_ns()
-        if changed := self.disk.look(at_ns):
-            self._tell("disk", 0, changed)
+        for watched in (self._footage_disk, self._records_disk):
+            if watched and (changed := watched.look(at_ns)):
+                self._tell("disk", 0, changed)
+        if self._let_go and self.has_room(0):
+            count, self._let_go = self._let_go, 0
+            self._tell("footage_gap", 0, f"{count} parts and events are in no footage at all")
         if at_ns >= self._thin_ns:
             self._thin_ns = at_ns + THIN_NS
-            lacking = self.disk.lacking_bytes()
+            lacking = self._footage_disk.lacking_bytes() if self._footage_disk else 0
             self._keeping.thin(self._utc_ns(), self._reel.file if self._reel else None, lacking)
         if self._reel and at_ns >= self._flush_ns:
             self._flush_ns = at_ns + FLUSH_NS
             self._guarded(Given.FOOTAGE, self._reel.flush)
 
     def _write(self, item: Shot | Noted) -> None:
-        if self._reel and self.disk.given < Given.FOOTAGE:
+        if self._reel and self._has_disk():
             reel = self._reel
             if not self._guarded(Given.FOOTAGE, lambda: reel.take(item)):
                 self._lose(item)
@@ -157,8 +174,14 @@ class Film:
             self._lose(item)
         if not isinstance(item, Shot) or item.views is None or self._evidence is None:
             return
-        if self.disk.given < Given.EVIDENCE and (item.is_event or self._sample.takes(item.closed)):
-            self._guarded(Given.EVIDENCE, lambda: self._show(item))
+        if not (item.is_event or self._sample.takes(item.closed)):
+            return
+        there = self.given < Given.EVIDENCE
+        if not (there and self._guarded(Given.EVIDENCE, lambda: self._show(item))):
+            self._lose(item)
+
+    def _has_disk(self) -> bool:
+        return self._footage_disk is not None and self._footage_disk.given < Given.FOOTAGE
 
     def _show(self, shot: Shot) -> None:
         assert self._evidence is not None
@@ -178,10 +201,12 @@ class Film:
             write()
         except OSError as error:
             self._tell("disk", 0, f"{error.strerror or error}")
-            if changed := self.disk.full(what, now_ns()):
+            watched = self._footage_disk if what is Given.FOOTAGE else self._records_disk
+            if watched and (changed := watched.full(what, now_ns())):
                 self._tell("disk", 0, changed)
             if what is Given.FOOTAGE and self._reel:
-                self._reel.abandon()
+                for part in self._reel.abandon():
+                    self._tell("picture_lost", part, "its file could not be finished")
             return False
         return True
 
@@ -213,13 +238,13 @@ class _Keeping:
         """Delete what is too old or too much; and for want of space so many bytes of footage."""
         if self._footage and self._footage.is_dir():
             files = [file for file in self._footage.glob(f"*{SUFFIX}") if file != writing]
-            own = writing.stat().st_size if writing and writing.exists() else 0
+            own = _size(writing) if writing else 0
             most = max(1, self._footage_bytes - own) if self._footage_bytes else 0
             if lacking:
-                left = max(1, sum(file.stat().st_size for file in files) - lacking)
+                left = max(1, sum(map(_size, files)) - lacking)
                 most = min(most, left) if most else left
             thin(files, most_bytes=most, oldest_ns=_before(utc_ns, self._footage_days))
-        if self._evidence:
+        if self._evidence and (self._evidence_bytes or self._evidence_days):
             files = list(self._evidence.glob("*.png"))
             oldest_ns = _before(utc_ns, self._evidence_days)
             thin(files, most_bytes=self._evidence_bytes, oldest_ns=oldest_ns)
@@ -281,9 +306,12 @@ class _Reel:
 
     def _name(self) -> Path:
         path = Path(self._options.path)
-        if self._single:
-            return path
         self._files += 1
+        if self._single:  # never over what is there already, of this run or another
+            while path.exists():
+                self._files += 1
+                path = path.with_name(f"{Path(self._options.path).stem}-{self._files}{SUFFIX}")
+            return path
         return path / f"{self._session.session:016x}-{now_ns():020d}{SUFFIX}"
 
     def flush(self) -> None:
@@ -305,12 +333,19 @@ class _Reel:
             self._tell()
             self._writer = self.file = None
 
-    def abandon(self) -> None:
-        """Leave the current file as it is: readable to its last whole chunk."""
-        self._written.clear()
+    def abandon(self) -> list[int]:
+        """Leave the file, readable to its last whole chunk; which parts are not in it."""
+        lost, self._written = self._written, []
         if self._writer:
             writer, self._writer, self.file = self._writer, None, None
             writer.abandon()
+        return lost
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):
+        return file.stat().st_size
+    return 0
 
 
 def _trigger_ns(shot: Shot) -> int:

@@ -77,7 +77,7 @@ class Historian:
         # What other threads have for the books; deque's ends are safe to share.
         self._asides: deque[tuple[str, int, str]] = deque()
         self._film: Film | None = None
-        if plan.recording.path or (plan.records.path and plan.records.evidence):
+        if plan.recording.path or plan.records.path:
             self._film = Film(
                 session,
                 plan.records,
@@ -89,6 +89,7 @@ class Historian:
         self._page = _Page(plan) if plan.records.report else None
         self._open: dict[int, Opened] = {}
         self._commit_ns = self._retain_ns = 0
+        self._refusal = ""  # why the last commit failed
         self._ended = False
 
     def run(self) -> None:
@@ -113,12 +114,14 @@ class Historian:
         wait_s = 0.2
         if self._commit_ns:
             wait_s = max(0.0, (self._commit_ns - now_ns()) / NS_PER_S)
-        if self._books and self._books.full:  # the disk refuses: the station keeps the rest
+        if self._is_full():  # the disk refuses: the station keeps the rest
             select.select((), (), (), wait_s)
             return True
         if not select.select((self._link,), (), (), wait_s)[0]:
             return True
         for _ in range(MOST_AT_ONCE):
+            if self._is_full():
+                return True
             try:
                 data = self._link.recv(1 << 17, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -132,6 +135,9 @@ class Historian:
                 self._told = envelope.number
                 self._take(envelope.told)
         return True
+
+    def _is_full(self) -> bool:
+        return self._books is not None and self._books.full
 
     def _take(self, told: Told) -> None:
         self._commit_ns = self._commit_ns or now_ns() + COMMIT_NS
@@ -147,8 +153,19 @@ class Historian:
                 self._ended = True
             case Changed():
                 pass
-        if self._books:
-            self._books.take(told, self._utc.of(told))
+        self._record(told, self._utc.of(told))
+
+    def _record(self, told: Told, at_utc_ns: int) -> None:
+        """Put a message on record; one that the books cannot take is there as words."""
+        books = self._books
+        if books is None:
+            return
+        try:
+            books.take(told, at_utc_ns)
+        except Exception as error:  # told again to every successor, it would stop all records
+            words = f"{error!r}: {told!r}"[:1000]
+            self._say(Trouble("unrecordable", words))
+            books.take(Noted("unrecordable", 0, words, 0), at_utc_ns)
 
     def _shoot(self, closed: Closed) -> Closed:
         """Copy the part's views, and let its slot go."""
@@ -182,7 +199,7 @@ class Historian:
 
     def _settle(self, at_ns: int, *, at_once: bool = False) -> None:
         """Commit what is due, and say so."""
-        while self._asides:
+        while self._asides and not self._is_full():
             self._take_aside(*self._asides.popleft())
         if jumped := self._utc.jump():
             self._take_aside("clock", 0, jumped)
@@ -193,6 +210,7 @@ class Historian:
             self._page.look(at_ns)
         if self._books and not self._commit(self._books):
             self._commit_ns = now_ns() + RETRY_NS
+            self._say(Committed(self._committed))  # nothing new, but a sign of life
             return
         if self._told > self._committed:
             self._committed = self._told
@@ -204,21 +222,28 @@ class Historian:
         """Remove some of what is too old; soon again while there is more, else in an hour."""
         days_ns = round(self._plan.records.keep_days * 86_400 * NS_PER_S)
         before_ns = self._utc.now_ns() - days_ns
-        removed = books.retain(before_utc_ns=before_ns, most_events=RETAIN_EVENTS, reason="age")
+        try:
+            removed = books.retain(before_utc_ns=before_ns, most_events=RETAIN_EVENTS, reason="age")
+        except EdgeError as error:  # tried again in an hour
+            self._retain_ns = at_ns + RETAIN_NS
+            self._say(Trouble("records", str(error)))
+            return
         self._retain_ns = at_ns + (NS_PER_S if removed.more else RETAIN_NS)
         folder = evidence.folder_of(Path(self._plan.records.path))
         for name in removed.evidence:
             evidence.delete(folder, name)
 
     def _commit(self, books: Books) -> bool:
-        film = self._film
-        if film and film.disk.given >= Given.RECORDS:
+        if self._film and self._film.given >= Given.RECORDS:
             return False
         try:
             signed = books.commit(self._told)
         except EdgeError as error:
-            self._say(Trouble("records", str(error)))
+            if str(error) != self._refusal:  # not again every second
+                self._refusal = str(error)
+                self._say(Trouble("records", self._refusal))
             return False
+        self._refusal = ""
         if signed:
             self._say(signed)
         return True
@@ -234,7 +259,7 @@ class Historian:
             self._books.evidence(self._plan.session.session, part, detail)
         else:
             noted = Noted(kind, part, detail, self._utc.station_ns())
-            self._books.take(noted, self._utc.now_ns())
+            self._record(noted, self._utc.now_ns())
 
     def _say(self, heard: Heard | Checkpointed) -> None:
         try:

@@ -44,11 +44,20 @@ _MOST_RATIO, _ALWAYS_BYTES = 64, 64 << 20
 
 @dataclass
 class Places:
-    """Where the views of the parts are: the chunk's offset, by topic and instant in UTC."""
+    """Where the views of the parts are: offsets of chunks, by topic and instant in UTC.
+
+    Mostly one; parts that arrive at the same instant may lie in several.
+    """
 
     topics: dict[int, str] = field(default_factory=dict)  # by channel
     schemas: dict[str, str] = field(default_factory=dict)  # by topic
-    chunks: dict[str, dict[int, int]] = field(default_factory=dict)
+    chunks: dict[str, dict[int, tuple[int, ...]]] = field(default_factory=dict)
+
+    def add(self, topic: str, at_utc_ns: int, offset: int) -> None:
+        chunks = self.chunks[topic]
+        known = chunks.get(at_utc_ns, ())
+        if offset not in known:
+            chunks[at_utc_ns] = (*known, offset)
 
 
 class Contents:
@@ -59,7 +68,8 @@ class Contents:
         self._session: Session | None = None
         self._schemas: dict[int, Schema] = {}
         self._half: dict[int, dict[str, object]] = {}  # parts with one or two of their messages
-        self._loose: set[int] = set()  # instants of pictures whose part has not come yet
+        # Pictures whose part has not come yet, by instant and the part's number.
+        self._loose: set[tuple[int, int]] = set()
         self._told_bytes = 0
         self.exact = True
         self.parts: dict[int, RecordedPart] = {}
@@ -125,8 +135,8 @@ class Contents:
             return
         for index in indexes_of(self._source, chunk):
             if topic := self.places.topics.get(index.channel_id):
-                instants = (at_utc_ns for at_utc_ns, _ in index.records)
-                self.places.chunks[topic].update(dict.fromkeys(instants, offset))
+                for at_utc_ns, _ in index.records:
+                    self.places.add(topic, at_utc_ns, offset)
 
     def _outside(self, record: McapRecord) -> None:
         """A record that is in no chunk."""
@@ -154,8 +164,8 @@ class Contents:
                 if topic in _DECODERS:
                     self._told(topic, record.data)
                 elif topic:
-                    self.places.chunks[topic][record.log_time] = offset
-                    self._loose.add(record.log_time)
+                    self.places.add(topic, record.log_time, offset)
+                    self._loose.add((record.log_time, record.sequence))
 
     def _channel(self, channel: Channel) -> None:
         """Note a channel of ours; FootageError where it holds something else."""
@@ -194,4 +204,5 @@ class Contents:
             raise ValueError(f"part {message.part} is there twice")
         part = part_of(cast(PartMessages, tuple(half[topic] for topic in JSON_TOPICS)))
         self.parts[message.part] = part
-        self._loose.discard(utc_ns(self.session, part.opened.deadline.trigger_ns))
+        at_utc_ns = utc_ns(self.session, part.opened.deadline.trigger_ns)
+        self._loose.discard((at_utc_ns, part.record.part & 0xFFFF_FFFF))

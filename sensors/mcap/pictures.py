@@ -72,10 +72,12 @@ class PictureReader:
     def _fill(self, part: RecordedPart, view: ViewSpec, array: View) -> None:
         topic, number = topic_of(view), part.record.part
         at_utc_ns = utc_ns(self._session, part.opened.deadline.trigger_ns)
-        offset = self._places.chunks.get(topic, {}).get(at_utc_ns)
-        if offset is None:
+        offsets = self._places.chunks.get(topic, {}).get(at_utc_ns)
+        if offsets is None:
             raise UnfitError(f"view {view.name} is not there")
-        data = self._message(offset, (topic, number & 0xFFFF_FFFF))
+        wanted = (topic, number & 0xFFFF_FFFF)
+        found = (self._message(offset, wanted) for offset in offsets)
+        data = next((data for data in found if data is not None), None)
         if data is None:
             raise UnfitError(f"view {view.name} is not where the index says")
         if view.kind == "samples":

@@ -90,6 +90,7 @@ def made(pool) -> Iterator:
         history = History(
             historians.launch, wants, pool, ManualClock(), tell=lambda *line: told.append(line[2])
         )
+        history.await_start()
         kept.append((history, historians))
         return history, historians, told
 
@@ -227,6 +228,25 @@ def test_troubles_of_the_historian_are_told(made):
 )  # fmt: skip
 def test_one_that_cannot_work_at_all_is_an_error_at_the_start(pool, first, words):
     historians = Scripted(first)
+    history = History(historians.launch, EVERY, pool, ManualClock())
     with pytest.raises(RecordsError, match=words):
-        History(historians.launch, EVERY, pool, ManualClock())
+        history.await_start()
     historians.end()
+    history._running.process.kill()
+    history.close()
+
+
+@pytest.mark.parametrize("detail", ["\ud800", "x" * 200_000])
+def test_a_message_that_cannot_be_sent_is_counted_and_holds_up_nothing(made, detail):
+    history, historians, _ = made()
+    history.event("camera", 0, detail)
+    history.event("camera", 0, "fine")
+    assert [e.told.detail for e in historians.heard()] == ["fine"]
+    assert history.status()["records_lost"] == 1
+
+
+def test_a_historian_that_makes_no_sense_is_replaced(made):
+    history, historians, told = made()
+    historians.links[-1].send(b"nonsense")
+    turned(history, lambda: len(historians.links) == 2)
+    assert "makes no sense" in told[0]

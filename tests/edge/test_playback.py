@@ -137,8 +137,9 @@ def test_what_is_not_as_it_was_recorded_with_is_named(recorded):
     elsewhere_now = msgspec.structs.replace(
         session, versions=session.versions | {"onnxruntime": "1.0"}, instruction_sets=("none",)
     )
-    told = elsewhere(elsewhere_now, Asked(footage=Path("x"), threads=7))
+    told = elsewhere(elsewhere_now, Asked(footage=Path("x"), threads=7), package.find("deeppcb"))
     assert [line.partition(":")[0] for line in told] == [
+        "package",
         "threads",
         "instruction sets",
         "onnxruntime",

@@ -56,6 +56,7 @@ FATES = {
     "an old frame": (2, 5, 5, Fault.STALE_FRAME),
     "nobody there to act": (2, 8, 8, Fault.NO_CONTROLLER),
     "barred by the operator": (2, 0, 0, Fault.NOT_ADMITTED),
+    "barred by the station's state": (0, 0, 0, Fault.NOT_ADMITTED),
     "the station stood still": (2, 0, 90, Fault.STALL),
 }
 
@@ -124,9 +125,8 @@ def played(records: list[PartRecord], has_picture=lambda row: True) -> list[Part
     camera = RecordedCamera(parts, NoPictures, pool, clock)
     arm = RecordingActuator(clock)
     link = RecordedActuator(arm, parts)
-    clock.outstanding = lambda: (
-        engine.outstanding or link.outstanding or camera.awaited(clock.now_ns())
-    )
+    clock.outstanding = lambda: engine.outstanding or camera.awaited(clock.now_ns())
+    clock.limit_ns, clock.give_up = link.limit_ns, link.give_up
     inspection = Inspection(
         camera=camera,
         engine=engine,

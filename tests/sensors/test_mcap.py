@@ -234,6 +234,27 @@ def test_one_chunk_is_in_memory_at_a_time(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+def test_parts_that_came_at_the_same_instant_keep_their_own_pictures(tmp_path: Path) -> None:
+    path, (first, _) = tmp_path / "burst.mcap", a_part(1)
+    writer = FootageWriter(path, a_session(GRAY), chunk_bytes=1000)
+    pictures = np.random.default_rng(3).integers(0, 256, (12, *GRAY.shape), dtype=np.uint8)
+    for number, picture in enumerate(pictures, start=1):
+        opened, closed = a_part(number)
+        opened = msgspec.structs.replace(opened, deadline=first.deadline)
+        record = msgspec.structs.replace(closed.record, deadline=first.deadline)
+        closed = msgspec.structs.replace(closed, record=record)
+        writer.part(opened, closed, {"image": picture})
+    writer.close()
+    recording, array = open_recording(path), np.zeros(GRAY.shape, np.uint8)
+    reader = recording.reader()
+    for row, picture in enumerate(pictures):
+        reader.fill(row, {"image": array})
+        assert np.array_equal(array, picture)
+    reader.close()
+    path.write_bytes(path.read_bytes()[:-200])  # without its index
+    assert all(row.has_picture for row in open_recording(path).rows)
+
+
 def test_an_empty_recording_has_its_session(tmp_path: Path) -> None:
     recording = open_recording(write(tmp_path / "a.mcap", 0))
     assert (recording.parts, recording.whole, recording.session) == (0, True, a_session())

@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.latency.report import svg
-from bench.latency.report.svg import Plot, Scale
+from bench.latency.report.scales import NAME_PX, nines, steps, ticks
 from bench.latency.report.words import Floats, judged
 from bench.latency.result import STAGES, Overrun, Result
+from edge.page import svg
+from edge.page.scale import Scale, fitting, is_logarithmic, linear, logarithmic, named, placed
+from edge.page.svg import Plot
 
 HALF, WIDE = 500, 1020  # widths of a chart: two in a row, or one
 MOST_POINTS = 1500  # more are drawn by columns
@@ -57,45 +59,44 @@ def histogram(run: Result, shared: Common, width: int = HALF) -> str:
     """How many parts took how long; where the tail is long, a single part can still be seen."""
     plot = Plot(52, 52, width - 14, 222)
     latency = judged(run).latency_ms
-    x = svg.fitting(shared.low, shared.high, plot.left, plot.right)
-    spaced = np.geomspace if svg.is_logarithmic(x) else np.linspace
-    bins = round(min(80, max(20, 2 * math.sqrt(len(latency)))))
-    edges = spaced(shared.low, shared.high, bins + 1)
-    counts = np.histogram(latency, edges)[0]
-    most = max(1, int(counts.max()))
-    if svg.is_logarithmic(x) and most > 20:
-        y = svg.logarithmic(0.5, 1.2 * most, plot.bottom, plot.top)
+    x = fitting(shared.low, shared.high, plot.left, plot.right)
+    spaced = np.geomspace if is_logarithmic(x) else np.linspace
+    many = round(min(80, max(20, 2 * math.sqrt(len(latency)))))
+    edges = spaced(shared.low, shared.high, many + 1)
+    counts = np.histogram(latency, edges)[0].tolist()
+    most = max(1, *counts)
+    if is_logarithmic(x) and most > 20:
+        y = logarithmic(0.5, 1.2 * most, plot.bottom, plot.top)
     else:
-        y = svg.linear(0, 1.05 * most, plot.bottom, plot.top)
-    whole = [tick for tick in svg.ticks(y) if tick >= 1 and tick == int(tick)]
-    marks = [svg.y_axis(plot, y, whole, svg.named("parts", y))]
-    for first, last, count in zip(edges, edges[1:], counts.tolist(), strict=False):
-        if count:
-            left, top = x(float(first)), y(count)
-            title = f"{first:.2f} to {last:.2f} ms: {count:,} parts"
-            wide = max(x(float(last)) - left - 0.5, 0.5)
-            marks.append(svg.rectangle(left, top, wide, plot.bottom - top, "bar", title))
-    marks.append(svg.x_axis(plot, x, svg.ticks(x), svg.named("latency, ms", x)))
+        y = linear(0, 1.05 * most, plot.bottom, plot.top)
+    whole = [tick for tick in ticks(y) if tick >= 1 and tick == int(tick)]
+    bins = (edges.tolist(), counts)
+    marks = [
+        svg.y_axis(plot, y, whole, named("parts", y), NAME_PX),
+        *svg.columns(plot, (x, y), bins, "bar", _column_title),
+        svg.x_axis(plot, placed(x, ticks(x)), named("latency, ms", x)),
+    ]
     for row, which in enumerate(("p50", "p99")):
         if run.latency_ms is not None:
-            marks.append(_marked(plot, x, which, run.latency_ms[which], 11 + 13 * row))
+            ms = run.latency_ms[which]
+            marks.append(svg.down(plot, x(ms), 11 + 13 * row, f"{which} {ms:,.2f} ms"))
     return svg.document(width, 260, f"histogram of {len(latency):,} latencies", marks)
 
 
 def curve(run: Result, shared: Common, width: int = HALF) -> str:
     """Milliseconds by percentile, as far out as there are parts."""
     plot = Plot(52, 52, width - 24, 222)
-    x = svg.nines(plot.left, plot.right)
-    y = svg.fitting(shared.least, shared.high, plot.bottom, plot.top)
+    x = nines(plot.left, plot.right)
+    y = fitting(shared.least, shared.high, plot.bottom, plot.top)
     marks = [
-        svg.y_axis(plot, y, svg.ticks(y), svg.named("ms", y)),
-        svg.x_axis(plot, x, (50, 90, 99, 99.9, 99.99), "percentile of parts"),
+        svg.y_axis(plot, y, ticks(y), named("ms", y), NAME_PX),
+        svg.x_axis(plot, placed(x, (50, 90, 99, 99.9, 99.99)), "percentile of parts"),
     ]
     for name, values in zip(LINES, _lines(run), strict=True):
         if len(values) > 2:
             furthest = min(x.high, 100 * (1 - 1 / len(values)))
-            nines = np.linspace(x.bend(x.low), x.bend(furthest), 160)
-            at = 100 * (1 - 10.0**-nines)
+            bent = np.linspace(x.bend(x.low), x.bend(furthest), 160)
+            at = 100 * (1 - 10.0**-bent)
             found = np.percentile(values, at)
             xs, ys = [x(share) for share in at.tolist()], [y(ms) for ms in found.tolist()]
             marks.append(svg.line(xs, ys, name))
@@ -110,11 +111,11 @@ def timeline(run: Result, shared: Common, width: int = WIDE) -> str:
     latency = np.asarray(run.series.latency_ms, np.float64)
     unit, size = ("minutes", 60.0) if run.duration_s > LONG_S else ("seconds", 1.0)
     ends = [run.duration_s, *second.tolist(), *(one.second for one in run.timeline)]
-    x = svg.linear(0, max(ends) / size, plot.left, plot.right)
-    y = svg.fitting(shared.low, shared.high, plot.bottom, plot.top)
+    x = linear(0, max(ends) / size, plot.left, plot.right)
+    y = fitting(shared.low, shared.high, plot.bottom, plot.top)
     marks = [
-        svg.y_axis(plot, y, svg.ticks(y), svg.named("latency, ms", y)),
-        svg.x_axis(plot, x, svg.steps(x), f"{unit} of the run"),
+        svg.y_axis(plot, y, ticks(y), named("latency, ms", y), NAME_PX),
+        svg.x_axis(plot, placed(x, steps(x)), f"{unit} of the run"),
     ]
     at = np.array([x(value) for value in (second / size).tolist()])
     if len(latency) <= MOST_POINTS:
@@ -129,7 +130,7 @@ def timeline(run: Result, shared: Common, width: int = WIDE) -> str:
 def stages(run: Result, shared: Common, width: int = HALF) -> str:
     """A bar of medians and one of 99th percentiles, stage after stage."""
     plot = Plot(52, 8, width - 14, 100)
-    x = svg.linear(0, shared.way, plot.left, plot.right)
+    x = linear(0, shared.way, plot.left, plot.right)
     marks = []
     for row, which in enumerate(("p50", "p99")):
         top, at = plot.top + 8 + 42 * row, 0.0
@@ -140,7 +141,7 @@ def stages(run: Result, shared: Common, width: int = HALF) -> str:
             wide = x(at + took) - x(at)
             marks.append(svg.rectangle(x(at), top, wide, 30, f"stage s{number}", title))
             at += took
-    marks.append(svg.x_axis(plot, x, svg.steps(x), "ms"))
+    marks.append(svg.x_axis(plot, placed(x, steps(x)), "ms"))
     return svg.document(width, 138, "stages of a part's way", marks)
 
 
@@ -160,14 +161,8 @@ def _stage(run: Result, stage: str, which: str) -> float:
     return max(0.0, (run.stages_ms.get(stage) or {}).get(which, 0.0))
 
 
-def _marked(plot: Plot, x: Scale, which: str, ms: float, y: float) -> str:
-    """A line down from a label; the label is left of it where the right edge is near."""
-    at, words = x(ms), f"{which} {ms:,.2f} ms"
-    fits = at + 6 + svg.LETTER_PX * len(words) < plot.right
-    where = (at + 4, "start") if fits else (at - 4, "end")
-    return svg.shape(f"M{at:g},{y - 9:g}V{plot.bottom:g}", "mark") + svg.text(
-        where[0], y, words, where[1]
-    )
+def _column_title(first: float, last: float, parts: int) -> str:
+    return f"{first:.2f} to {last:.2f} ms: {parts:,} parts"
 
 
 def _columns(at: Floats, latency: Floats, y: Scale) -> list[str]:

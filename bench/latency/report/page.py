@@ -15,23 +15,20 @@ from bench.latency.report.charts import HALF, WIDE, Common
 from bench.latency.report.style import STYLE
 from bench.latency.result import STAGES, Result
 from edge.core.errors import ConfigError
+from edge.page import frame
+from edge.page.frame import grid, table, wide
+from edge.page.whole import write_whole
 
 MOST_OVERRUNS = 100  # in the list; the timeline has every one
 OWN = ("run", "ended by")  # facts of the header that always differ
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-"""
 
 
 def write(path: Path, results: list[Result]) -> None:
-    """Write the page of one run, or of several side by side; ConfigError where it cannot be."""
-    try:
-        path.write_text(page(results), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+    """Write the page of one run, or of several side by side, whole or not at all.
+
+    ConfigError where it cannot be written.
+    """
+    write_whole(path, page(results))
 
 
 def page(runs: Sequence[Result]) -> str:
@@ -44,7 +41,7 @@ def page(runs: Sequence[Result]) -> str:
         title = f"edge bench: {len(runs)} runs"
     body = [
         f"<h1>{escape(title)}</h1>",
-        _grid(_each(runs, _card)),
+        grid(_each(runs, _card)),
         "<h2>How long a part took</h2>",
         *_distributions(runs, shared),
         "<h2>Over the run</h2>",
@@ -60,8 +57,7 @@ def page(runs: Sequence[Result]) -> str:
         "<h2>Everything</h2>",
         _everything(runs),
     ]
-    head = f"<title>{escape(title)}</title><style>{STYLE}</style>"
-    return f"{HEAD}{head}</head><body><main>\n" + "\n".join(body) + "\n</main></body></html>\n"
+    return frame.page(title, STYLE, body)
 
 
 def _card(run: Result) -> str:
@@ -102,22 +98,22 @@ def _after_gaps(run: Result) -> str:
 def _distributions(runs: Sequence[Result], shared: Common) -> list[str]:
     pictures = [[chart(run, shared) for run in runs] for chart in (charts.histogram, charts.curve)]
     if len(runs) == 1:
-        return [_grid([row[0] for row in pictures])]
-    return [_grid(_labelled(row)) for row in pictures]
+        return [grid([row[0] for row in pictures])]
+    return [grid(_labelled(row)) for row in pictures]
 
 
 def _across(runs: Sequence[Result], draw: Callable[[Result, int], str]) -> str:
     """One run takes the whole width."""
     if len(runs) == 1:
-        return f'<div class="wide">{draw(runs[0], WIDE)}</div>'
-    return _grid(_labelled([draw(run, HALF) for run in runs]))
+        return wide(draw(runs[0], WIDE))
+    return grid(_labelled([draw(run, HALF) for run in runs]))
 
 
 def _stages(runs: Sequence[Result], shared: Common) -> list[str]:
     cells = [(charts.stages(run, shared), _stage_table(run)) for run in runs]
     if len(runs) == 1:
-        return [_grid(cells[0])]
-    return [_grid(_labelled([chart + table for chart, table in cells]))]
+        return [grid(cells[0])]
+    return [grid(_labelled([chart + below for chart, below in cells]))]
 
 
 def _stage_table(run: Result) -> str:
@@ -195,12 +191,7 @@ def _table(
         mark = marks[number] if number < len(marks) else ""
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
         lines.append(f'<tr><th scope="row">{mark}{escape(row[0])}</th>{cells}</tr>')
-    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
-    css = f"{kind} words" if words_last else kind
-    return (
-        f'<div class="scroll"><table class="{css}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    return table(heads, lines, f"{kind} words" if words_last else kind)
 
 
 def _each(runs: Sequence[Result], draw: Callable[[Result], str]) -> list[str]:
@@ -227,7 +218,3 @@ def _letters(runs: Sequence[object]) -> list[str]:
 def _said(sentence: str) -> str:
     """Escaped, no number parted from its unit."""
     return escape(re.sub(r"(?<=\d) (?=[%a-z])", "\N{NO-BREAK SPACE}", sentence))
-
-
-def _grid(cells: Iterable[str]) -> str:
-    return f'<div class="grid">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from bench.latency.report import svg
-from bench.latency.report.svg import Plot, Scale
+from bench.latency.report.scales import NAME_PX, steps, ticks
 from bench.latency.result import Minute
+from edge.page import svg
+from edge.page.scale import Scale, fitting, linear, named, number, placed
+from edge.page.svg import Plot
 
 MOST_COLUMNS = 400
 WIDTH = 1020
@@ -20,13 +22,14 @@ def chart(minutes: Sequence[Minute], width: int = WIDTH) -> str:
         return ""
     columns = gathered(minutes)
     latency = Plot(52, 46, width - 14, 186)
-    x = svg.linear(columns[0].minute, columns[-1].minute, latency.left + 6, latency.right - 6)
+    x = linear(columns[0].minute, columns[-1].minute, latency.left + 6, latency.right - 6)
     memory = Plot(52, 264, width - 14, 298)
+    whole = [tick for tick in steps(x) if tick == int(tick)]
     marks = [
         *_latency(latency, x, columns),
         *_overruns(Plot(52, 214, width - 14, 238), x, columns),
         *_memory(memory, x, columns),
-        svg.x_axis(memory, x, [tick for tick in svg.steps(x) if tick == int(tick)], "minute"),
+        svg.x_axis(memory, placed(x, whole), "minute"),
     ]
     return svg.document(width, HEIGHT, f"{len(minutes):,} minutes", marks)
 
@@ -54,11 +57,11 @@ def _latency(plot: Plot, x: Scale, columns: Sequence[Minute]) -> list[str]:
     there = [one for one in columns if one.p50 > 0]  # a minute without a verdict has none
     low = 0.95 * min((one.p50 for one in there), default=1.0)
     high = 1.05 * max((one.max for one in there), default=2.0)
-    y = svg.fitting(low, high, plot.bottom, plot.top)
+    y = fitting(low, high, plot.bottom, plot.top)
     at = [x(one.minute) for one in there]
     dots = "".join(f"M{px:g},{y(one.max):g}h0" for px, one in zip(at, there, strict=True))
     return [
-        svg.y_axis(plot, y, svg.ticks(y), svg.named("latency, ms", y)),
+        svg.y_axis(plot, y, ticks(y), named("latency, ms", y), NAME_PX),
         svg.line(at, [y(one.p50) for one in there], "latency"),
         svg.line(at, [y(one.p99) for one in there], "upper"),
         svg.shape(dots, "dots"),
@@ -72,8 +75,8 @@ def _overruns(plot: Plot, x: Scale, columns: Sequence[Minute]) -> list[str]:
     marks = [svg.text(4, plot.top - 5, words, "start", "name")]
     if not most:
         return marks
-    y = svg.linear(0, most, plot.bottom, plot.top)
-    marks.append(svg.text(plot.left - 6, plot.top + 10, svg.number(most), "end"))
+    y = linear(0, most, plot.bottom, plot.top)
+    marks.append(svg.text(plot.left - 6, plot.top + 10, number(most), "end"))
     wide = max(1.5, min(10.0, 0.6 * (plot.right - plot.left) / len(columns)))
     for one in columns:
         if one.overruns:
@@ -90,7 +93,7 @@ def _memory(plot: Plot, x: Scale, columns: Sequence[Minute]) -> list[str]:
     if not known:
         return marks
     low, high = (pick(one.resident_mib for one in known) for pick in (min, max))
-    y = svg.linear(low, max(high, low + 1), plot.bottom - 4, plot.top + 4)
+    y = linear(low, max(high, low + 1), plot.bottom - 4, plot.top + 4)
     ends = (low, high) if high - low > 0.5 else (low,)
     marks += [svg.text(plot.left - 6, y(end) + 4, f"{end:,.1f}", "end") for end in ends]
     xs = [x(one.minute) for one in known]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bench.latency.report.intervals import clumping
 from bench.latency.result import Result
+from edge.page.words import count, percent
 from edge.replay import Percentiles
 
 Floats = npt.NDArray[np.float64]
@@ -80,7 +81,7 @@ def header(run: Result) -> Rows:
         ("libraries", libraries or "-"),
         ("commit", host.commit or "not from a checkout"),
         ("package", f"{run.model} {run.precision} {run.model_sha256[:12]}, {run.frame_px} px"),
-        ("provider", f"{run.provider}, {_count(run.threads, 'thread')}"),
+        ("provider", f"{run.provider}, {count(run.threads, 'thread')}"),
         ("plan", ", ".join(filter(None, (run.scenario, pace(run), *extras)))),
         ("run", f"{run.started}, {span(run.duration_s)}, load before {host.load_before:.2f}"),
         ("ended by", run.ended_by),
@@ -100,7 +101,7 @@ def verdict(run: Result) -> str:
     if not run.parts:
         return "no part was timed"
     return (
-        f"{_count(run.overruns, 'overrun')} of {run.parts:,} parts: {percent(run.overrun_rate)}, "
+        f"{count(run.overruns, 'overrun')} of {run.parts:,} parts: {percent(run.overrun_rate)}, "
         f"at most {percent(run.overrun_rate_upper_95)} (exact upper 95 % bound)"
     )
 
@@ -112,7 +113,7 @@ def proof(run: Result) -> str:
         return "This run proves nothing about how often a part is late."
     said = []
     if run.overruns:
-        causes = ", ".join(f"{fault} {count:,}" for fault, count in sorted(run.faults.items()))
+        causes = ", ".join(f"{fault} {few:,}" for fault, few in sorted(run.faults.items()))
         said.append(f"1 part in {run.parts / run.overruns:,.0f} was late ({causes or 'no fault'}).")
     rate_hz = run.plan.rate_hz or run.throughput_hz
     often = f", one in {span(1 / (bound * rate_hz))} at {rate_hz:.3g} parts/s" if rate_hz else ""
@@ -133,7 +134,7 @@ def ratio(run: Result) -> str:
     """The latency beside the limit, and what the limit is."""
     bare = run.bare_session_ms
     spinning = "spinning" if bare.spinning else "not spinning"
-    limit = f"{_count(bare.runs, 'run')} on {_count(bare.threads, 'thread')}, {spinning}"
+    limit = f"{count(bare.runs, 'run')} on {count(bare.threads, 'thread')}, {spinning}"
     if run.ratio_p50 is None:
         return f"bare session.run: {limit}"
     return f"latency p50 is {run.ratio_p50:.2f} times the bare session.run p50 ({limit})"
@@ -142,7 +143,7 @@ def ratio(run: Result) -> str:
 def accounts(run: Result) -> Rows:
     """What was counted: parts first, then what a part cost besides time."""
     counted = run.counters
-    faults = ", ".join(f"{fault} {count:,}" for fault, count in sorted(run.faults.items()))
+    faults = ", ".join(f"{fault} {few:,}" for fault, few in sorted(run.faults.items()))
     rows = [
         ("parts / verdicts", f"{run.parts:,} / {run.verdicts:,}"),
         ("commands / acks", f"{run.commands:,} / {run.acks:,}"),
@@ -214,13 +215,6 @@ def ms(spread: Percentiles, which: str, digits: int = 2) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def percent(share: float) -> str:
-    """Three significant digits, never in powers of ten."""
-    value = 100 * share
-    digits = 2 if value in (0, 100) else max(0, 2 - math.floor(math.log10(value)))
-    return f"{value:.{min(digits, 9)}f} %"
-
-
 def span(seconds: float) -> str:
     """Seconds in the unit a person would use."""
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
@@ -231,10 +225,6 @@ def span(seconds: float) -> str:
 
 def listed(words: Iterable[str]) -> str:
     return "; ".join(word for word in words if word)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _grown(first: float, last: float) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edge.historian.report.shift import Shift
-from edge.historian.report.words import count, fault, percent
+from edge.historian.report.words import fault
+from edge.page.words import count, percent
 
 
 def lines(shift: Shift) -> list[str]:

@@ -1,13 +1,16 @@
-"""Charts of counts: over time and by kind, each one SVG drawing; "" with nothing to draw."""
+"""Charts of counts: over time and by kind, each one SVG drawing; "" with nothing to svg."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from edge.core.clock import NS_PER_S
-from edge.historian.report import draw, words
-from edge.historian.report.draw import Plot
+from edge.historian.report import words
 from edge.historian.report.shift import KINDS, Shift
+from edge.page import svg
+from edge.page.scale import Scale, linear, logarithmic, ticks
+from edge.page.svg import Plot
+from edge.page.words import count, percent
 
 HALF, WIDE = 500, 1020  # widths of a chart: two in a row, or one
 NOT_ACCEPTED = KINDS[1:]
@@ -26,12 +29,12 @@ def over_time(shift: Shift) -> str:
     kinds = [kind for kind in NOT_ACCEPTED if any(counts[kind] for counts in other)]
     marks = [
         *_bars(upper, every, shift, "parts"),
-        draw.x_axis(upper, ()),
+        svg.x_axis(upper, ()),
         *_bars(lower, other, shift, "parts not accepted"),
-        draw.x_axis(lower, dates(shift, lower), words.zone(shift.utc_offset_s)),
+        svg.x_axis(lower, dates(shift, lower), words.zone(shift.utc_offset_s)),
         _legend(lower.right, lower.top - 10, [(kind, words.KINDS[kind]) for kind in kinds]),
     ]
-    return draw.document(WIDE, 300, f"parts per {words.step(shift.step_s)}", marks)
+    return svg.document(WIDE, 300, f"parts per {words.step(shift.step_s)}", marks)
 
 
 def pareto(bars: Sequence[Bar], kinds: Mapping[str, str], label: str) -> str:
@@ -42,25 +45,25 @@ def pareto(bars: Sequence[Bar], kinds: Mapping[str, str], label: str) -> str:
     plot = Plot(name_px + 8, 24, wide - 112, 24 + high * len(bars))
     most = max(sum(counts.values()) for _, counts in bars)
     every, reached = sum(sum(counts.values()) for _, counts in bars), 0
-    x = draw.linear(0, most, plot.left, plot.right)
+    x = linear(0, most, plot.left, plot.right)
     marks = []
     if len(kinds) > 1:
         marks.append(_legend(wide - 14, 12, list(kinds.items())))
     for row, (name, counts) in enumerate(bars):
         top, at, parts = plot.top + high * row, 0, sum(counts.values())
         reached += parts
-        marks.append(draw.text(name_px, top + 15, draw.shortened(name, name_px), "end"))
+        marks.append(svg.text(name_px, top + 15, svg.shortened(name, name_px), "end"))
         for kind, said in kinds.items():
             if few := counts.get(kind, 0):
-                title = f"{name}: {words.count(few, 'part')} {said}"
+                title = f"{name}: {count(few, 'part')} {said}"
                 left = x(at)
-                marks.append(draw.rectangle(left, top + 3, x(at + few) - left, 16, kind, title))
+                marks.append(svg.rectangle(left, top + 3, x(at + few) - left, 16, kind, title))
                 at += few
-        told = f"{parts:,}  ({words.percent(reached / every)})"
-        marks.append(draw.text(x(parts) + 6, top + 15, told))
-    marks.append(draw.x_axis(plot, ()))
-    foot = draw.text(wide - 14, plot.bottom + 16, "parts (cumulative share)", "end", "name")
-    return draw.document(wide, plot.bottom + 24, label, [*marks, foot])
+        told = f"{parts:,}  ({percent(reached / every)})"
+        marks.append(svg.text(x(parts) + 6, top + 15, told))
+    marks.append(svg.x_axis(plot, ()))
+    foot = svg.text(wide - 14, plot.bottom + 16, "parts (cumulative share)", "end", "name")
+    return svg.document(wide, plot.bottom + 24, label, [*marks, foot])
 
 
 def faults_over_time(shift: Shift) -> str:
@@ -74,36 +77,48 @@ def faults_over_time(shift: Shift) -> str:
         strip = Plot(plot.left, plot.top + _STRIP_PX * row + 4, plot.right, 0)
         strip = strip._replace(bottom=strip.top + _STRIP_PX - 6)
         counts = [one.faults.get(name, 0) for one in shift.periods]
-        y = draw.linear(0, max(counts), strip.bottom, strip.top)
-        marks.append(draw.shape(f"M{strip.left:g},{strip.bottom:g}H{strip.right:g}", "rule"))
-        marks.append(draw.text(strip.left - 60, strip.bottom - 6, name, "end"))
-        marks.append(draw.text(strip.left - 6, strip.bottom - 6, f"{sum(counts):,}", "end", "name"))
+        y = linear(0, max(counts), strip.bottom, strip.top)
+        marks.append(svg.shape(f"M{strip.left:g},{strip.bottom:g}H{strip.right:g}", "rule"))
+        marks.append(svg.text(strip.left - 60, strip.bottom - 6, name, "end"))
+        marks.append(svg.text(strip.left - 6, strip.bottom - 6, f"{sum(counts):,}", "end", "name"))
         for place, few in enumerate(counts):
             if few:
                 left, wide = slot(strip, place, len(counts))
-                title = f"{_name(shift, place)}: {words.count(few, 'part')}, {words.fault(name)}"
+                title = f"{_name(shift, place)}: {count(few, 'part')}, {words.fault(name)}"
                 top = y(few)
-                marks.append(draw.rectangle(left, top, wide, strip.bottom - top, "fault", title))
-    marks.append(draw.x_axis(plot, dates(shift, plot), words.zone(shift.utc_offset_s)))
-    return draw.document(WIDE, plot.bottom + 36, "faults over time", marks)
+                marks.append(svg.rectangle(left, top, wide, strip.bottom - top, "fault", title))
+    marks.append(svg.x_axis(plot, dates(shift, plot), words.zone(shift.utc_offset_s)))
+    return svg.document(WIDE, plot.bottom + 36, "faults over time", marks)
 
 
 def _bars(plot: Plot, stacks: Sequence[Mapping[str, int]], shift: Shift, label: str) -> list[str]:
     """A stack of kinds for each period, with its axis."""
     most = max((sum(stack.values()) for stack in stacks), default=0)
-    y = draw.linear(0, 1.05 * max(1, most), plot.bottom, plot.top)
-    marks = [draw.y_axis(plot, y, draw.whole(y), label)]
+    y = linear(0, 1.05 * max(1, most), plot.bottom, plot.top)
+    marks = [svg.y_axis(plot, y, whole(y), label)]
     for place, stack in enumerate(stacks):
         left, wide = slot(plot, place, len(stacks))
         at = 0
         for kind, few in stack.items():
             if few:
                 said = words.KINDS.get(kind, "").strip()
-                title = f"{_name(shift, place)}: {words.count(few, 'part')} {said}".strip()
+                title = f"{_name(shift, place)}: {count(few, 'part')} {said}".strip()
                 top, foot = y(at + few), y(at)
-                marks.append(draw.rectangle(left, top, wide, foot - top, kind, title))
+                marks.append(svg.rectangle(left, top, wide, foot - top, kind, title))
                 at += few
     return marks
+
+
+def counting(most: int, least: int, plot: Plot) -> Scale:
+    """Up the plot from zero, or logarithmic where a single part would not be seen beside most."""
+    if most > 50 * max(1, least):
+        return logarithmic(0.5, 1.2 * most, plot.bottom, plot.top)
+    return linear(0, 1.05 * max(1, most), plot.bottom, plot.top)
+
+
+def whole(scale: Scale) -> list[float]:
+    """Ticks of counts: half a part is none."""
+    return [tick for tick in ticks(scale) if tick == int(tick)]
 
 
 def slot(plot: Plot, place: int, places: int) -> tuple[float, float]:
@@ -137,9 +152,9 @@ def _legend(x: float, y: float, entries: Sequence[tuple[str, str]]) -> str:
     """Squares with their names, from the right edge x leftwards."""
     marks = []
     for kind, said in reversed(entries):
-        x -= draw.LETTER_PX * len(said)
-        marks.append(draw.text(x, y, said))
+        x -= svg.LETTER_PX * len(said)
+        marks.append(svg.text(x, y, said))
         x -= 16
-        marks.append(draw.rectangle(x, y - 9, 10, 10, kind))
+        marks.append(svg.rectangle(x, y - 9, 10, 10, kind))
         x -= 14
     return "".join(marks)

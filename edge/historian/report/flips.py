@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edge.core.pool import View
-from edge.historian.report.page import HEAD
 from edge.historian.report.pictures import outlined, shrunk
 from edge.historian.report.style import STYLE
-from edge.historian.report.whole import write_whole
+from edge.page import frame
+from edge.page.whole import write_whole
 
 MOST = 200  # pictures on a page
 
@@ -31,10 +31,8 @@ def write(
     html: Path, names: tuple[str, str], flips: list[Flip], pictures: Iterable[View | None]
 ) -> None:
     """Write the page; pictures are those of the flips in their order, None for one that is lost."""
-    old, new = (escape(name) for name in names)
-    title = f"{old} against {new}"
-    lines = [HEAD, f"<title>{title}</title><style>{STYLE}</style></head><body><main>"]
-    lines += [f"<h1>{title}</h1>", f"<p>{len(flips)} parts change their verdict.</p>"]
+    title = " against ".join(names)
+    lines = [f"<h1>{escape(title)}</h1>", f"<p>{len(flips)} parts change their verdict.</p>"]
     lines.append('<div class="pictures">')
     for flip, picture in zip(flips[:MOST], pictures, strict=False):
         said = f"part {flip.part}: {flip.old} ({_score(flip.old_score)}) to {flip.new} "
@@ -47,7 +45,7 @@ def write(
     lines.append("</div>")
     if len(flips) > MOST:
         lines.append(f"<p>The first {MOST} are shown.</p>")
-    write_whole(html, "\n".join([*lines, "</main></body></html>"]))
+    write_whole(html, frame.page(title, STYLE, lines, pictures=True))
 
 
 def _score(score: float | None) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from edge.historian.report import draw, words
-from edge.historian.report.charts import HALF, WIDE, dates, slot
-from edge.historian.report.draw import Plot, Scale
+from edge.historian.report import words
+from edge.historian.report.charts import HALF, WIDE, counting, dates, slot, whole
 from edge.historian.report.shift import Histogram, Latency, Ran, Shift
+from edge.page import svg
+from edge.page.scale import Scale, fitting, linear, named, placed, ticks
+from edge.page.svg import Plot
+from edge.page.words import count
 
 MOST_LIMITS = 3  # pairs of thresholds drawn
 LINES = {"p50": "p50", "p99": "p99", "most": "maximum"}
@@ -19,47 +23,40 @@ def scores(histogram: Histogram, ran: Sequence[Ran]) -> str:
     """A panel for each truth under one scale of scores, the limits down through all of them."""
     edges, lines = histogram.edges, _limits(ran)
     top, bottom = 26 + _LABEL_PX * len(lines), 0
-    x = draw.linear(edges[0], edges[-1], 52, WIDE - 14)
+    x = linear(edges[0], edges[-1], 52, WIDE - 14)
     marks: list[str] = []
     for row, (truth, counts) in enumerate(histogram.series.items()):
         plot = Plot(52, top + _PANEL_PX * row, WIDE - 14, top + _PANEL_PX * row + _PANEL_PX - 34)
         y = _counts_scale(plot, counts)
         marks.append(_count_axis(plot, y, f"parts, {TRUTHS[truth]}"))
-        for first, last, few in zip(edges, edges[1:], counts, strict=False):
-            if few:
-                left, tip = x(first), y(few)
-                title = f"{first:.4g} to {last:.4g}: {words.count(few, 'part')}, {TRUTHS[truth]}"
-                wide = max(x(last) - left - 0.5, 0.5)
-                marks.append(draw.rectangle(left, tip, wide, plot.bottom - tip, truth, title))
+        said = partial(_score_title, TRUTHS[truth])
+        marks += svg.columns(plot, (x, y), (edges, counts), truth, said)
         bottom = round(plot.bottom)
-        marks.append(draw.x_axis(plot, ()))
-    whole = Plot(52, top, WIDE - 14, bottom)
-    marks.append(draw.x_axis(whole, draw.placed(x), "score (higher is worse)"))
+        marks.append(svg.x_axis(plot, ()))
+    panels = Plot(52, top, WIDE - 14, bottom)
+    marks.append(svg.x_axis(panels, placed(x, ticks(x)), "score (higher is worse)"))
     for row, (limit, name) in enumerate(lines):
-        marks.append(draw.down(whole, x(limit), 12 + _LABEL_PX * row, name, "limit"))
-    return draw.document(WIDE, bottom + 36, "histogram of scores by truth, with limits", marks)
+        marks.append(svg.down(panels, x(limit), 12 + _LABEL_PX * row, name, "limit"))
+    return svg.document(WIDE, bottom + 36, "histogram of scores by truth, with limits", marks)
 
 
 def latency(found: Latency) -> str:
     """How many parts took how long, with the budget as a line."""
     edges, counts = found.histogram.edges, found.histogram.series["verdict"]
     plot = Plot(52, 60, HALF - 14, 222)
-    x = draw.fitting(edges[0], edges[-1], plot.left, plot.right)
+    x = fitting(edges[0], edges[-1], plot.left, plot.right)
     y = _counts_scale(plot, counts)
-    marks = [_count_axis(plot, y, "parts")]
-    for first, last, few in zip(edges, edges[1:], counts, strict=False):
-        if few:
-            left, top = x(first), y(few)
-            title = f"{first:.2f} to {last:.2f} ms: {words.count(few, 'part')}"
-            wide = max(x(last) - left - 0.5, 0.5)
-            marks.append(draw.rectangle(left, top, wide, plot.bottom - top, "verdict", title))
-    marks.append(draw.x_axis(plot, draw.placed(x), draw.named("latency, ms", x)))
+    marks = [
+        _count_axis(plot, y, "parts"),
+        *svg.columns(plot, (x, y), (edges, counts), "verdict", _latency_title),
+        svg.x_axis(plot, placed(x, ticks(x)), named("latency, ms", x)),
+    ]
     for row, name in enumerate(("p50", "p99")):
         value = getattr(found.overall_ms, name)
-        marks.append(draw.down(plot, x(value), 12 + 13 * row, f"{name} {value:,.2f} ms"))
+        marks.append(svg.down(plot, x(value), 12 + 13 * row, f"{name} {value:,.2f} ms"))
     for budget in found.budget_ms:
-        marks.append(draw.down(plot, x(budget), 38, f"budget {budget:g} ms", "limit"))
-    return draw.document(HALF, 260, "histogram of latencies", marks)
+        marks.append(svg.down(plot, x(budget), 38, f"budget {budget:g} ms", "limit"))
+    return svg.document(HALF, 260, "histogram of latencies", marks)
 
 
 def latency_over_time(shift: Shift, found: Latency) -> str:
@@ -67,22 +64,20 @@ def latency_over_time(shift: Shift, found: Latency) -> str:
     plot = Plot(52, 60, HALF - 14, 222)
     timed = [(place, one.latency_ms) for place, one in enumerate(shift.periods) if one.latency_ms]
     values = [value for _, one in timed for value in (one.p50, one.max)]
-    y = draw.fitting(
-        0.9 * min(values), 1.1 * max(*values, *found.budget_ms, 0), plot.bottom, plot.top
-    )
-    marks = [draw.y_axis(plot, y, draw.ticks(y), draw.named("latency, ms", y))]
+    y = fitting(0.9 * min(values), 1.1 * max(*values, *found.budget_ms, 0), plot.bottom, plot.top)
+    marks = [svg.y_axis(plot, y, ticks(y), named("latency, ms", y))]
     for kind, which in (("most", "max"), ("p99", "p99"), ("p50", "p50")):
         path = []
         for place, one in timed:
             left, wide = slot(plot, place, len(shift.periods))
             path.append(f"M{left:.1f},{y(getattr(one, which)):g}h{wide:.1f}")
-        marks.append(draw.shape("".join(path), kind))
+        marks.append(svg.shape("".join(path), kind))
     for budget in found.budget_ms:
-        marks.append(draw.shape(f"M{plot.left:g},{y(budget):g}H{plot.right:g}", "limit"))
-        marks.append(draw.text(plot.left + 4, y(budget) - 4, f"budget {budget:g} ms"))
-    marks.append(draw.x_axis(plot, dates(shift, plot), words.zone(shift.utc_offset_s)))
-    marks.append(_line_legend(plot.right, 16))
-    return draw.document(HALF, 260, f"latency per {words.step(shift.step_s)}", marks)
+        marks.append(svg.shape(f"M{plot.left:g},{y(budget):g}H{plot.right:g}", "limit"))
+        marks.append(svg.text(plot.left + 4, y(budget) - 4, f"budget {budget:g} ms"))
+    marks.append(svg.x_axis(plot, dates(shift, plot), words.zone(shift.utc_offset_s)))
+    marks.append(svg.legend(plot.right, 16, LINES.items()))
+    return svg.document(HALF, 260, f"latency per {words.step(shift.step_s)}", marks)
 
 
 def _limits(ran: Sequence[Ran]) -> list[tuple[float, str]]:
@@ -97,21 +92,18 @@ def _limits(ran: Sequence[Ran]) -> list[tuple[float, str]]:
     return list(found)
 
 
+def _score_title(truth: str, first: float, last: float, parts: int) -> str:
+    return f"{first:.4g} to {last:.4g}: {count(parts, 'part')}, {truth}"
+
+
+def _latency_title(first: float, last: float, parts: int) -> str:
+    return f"{first:.2f} to {last:.2f} ms: {count(parts, 'part')}"
+
+
 def _counts_scale(plot: Plot, counts: Sequence[int]) -> Scale:
     some = [few for few in counts if few]
-    return draw.counting(max(some, default=1), min(some, default=1), plot.bottom, plot.top)
+    return counting(max(some, default=1), min(some, default=1), plot)
 
 
 def _count_axis(plot: Plot, y: Scale, label: str) -> str:
-    return draw.y_axis(plot, y, draw.whole(y), draw.named(label, y))
-
-
-def _line_legend(x: float, y: float) -> str:
-    marks = []
-    for kind, said in reversed(LINES.items()):
-        x -= draw.LETTER_PX * len(said)
-        marks.append(draw.text(x, y, said))
-        x -= 28
-        marks.append(draw.shape(f"M{x:.1f},{y - 4:g}h22", kind))
-        x -= 14
-    return "".join(marks)
+    return svg.y_axis(plot, y, whole(y), named(label, y))

@@ -7,6 +7,7 @@ from html import escape
 from edge.historian.report import words
 from edge.historian.report.shift import Shift, Sitting
 from edge.historian.report.table import table
+from edge.page.words import count
 
 
 def header(shift: Shift) -> str:
@@ -14,12 +15,12 @@ def header(shift: Shift) -> str:
     offset, gone = shift.utc_offset_s, shift.left_out
     first, last = (words.instant(at, offset) for at in (shift.first_utc_ns, shift.last_utc_ns))
     stations = dict.fromkeys(one.station for one in shift.sittings if one.station)
-    lots = (f"{lot} ({words.count(parts, 'part')})" for lot, parts in shift.lots.items())
+    lots = (f"{lot} ({count(parts, 'part')})" for lot, parts in shift.lots.items())
     rows = [
         ["station", words.listed(stations)],
         ["first and last part", f"{first} to {last}"],
         ["lots", words.listed(lots, gone.get("lots", 0))],
-        ["sessions", words.count(len(shift.sittings) + gone.get("sittings", 0), "session")],
+        ["sessions", count(len(shift.sittings) + gone.get("sittings", 0), "session")],
         *(["judged by", words.ran(one, alone=len(shift.ran) == 1)] for one in shift.ran),
         *(
             ["package", f"{name}, content digest (SHA-256) {digest}"]
@@ -82,9 +83,7 @@ def _ended(one: Sitting) -> str:
     if one.said is None:
         return end
     triggers, decided, errors = one.said
-    return (
-        f"{end}: {triggers:,} triggers, {decided:,} decided, {words.count(errors, 'error')} in all"
-    )
+    return f"{end}: {triggers:,} triggers, {decided:,} decided, {count(errors, 'error')} in all"
 
 
 def changes(shift: Shift) -> str:
@@ -120,7 +119,7 @@ def chain(shift: Shift, written_utc_ns: int) -> str:
     elif found:
         rows.append(["last checkpoint", "none yet"])
     if found and found.removed:
-        rows.append(["removed by retention", f"the oldest {words.count(found.removed, 'part')}"])
+        rows.append(["removed by retention", f"the oldest {count(found.removed, 'part')}"])
     if written_utc_ns:
         when = f"{words.instant(written_utc_ns, offset)}, {words.zone(offset)}"
         rows.append(["page written", when])

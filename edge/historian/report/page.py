@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -13,15 +12,9 @@ from edge.historian.report.gather import gather
 from edge.historian.report.pictures import picture
 from edge.historian.report.shift import Shift, Shown
 from edge.historian.report.style import STYLE
-from edge.historian.report.whole import write_whole
-
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-"""
+from edge.page import frame
+from edge.page.frame import grid, wide
+from edge.page.whole import write_whole
 
 
 def write(
@@ -38,7 +31,7 @@ def write(
     """Write the page of a database's shift, whole or not at all; the figures that are on it.
 
     The options are those of `gather` and `page`; the evidence is looked for beside the database.
-    RecordsError where the records cannot be read or the page cannot be written.
+    RecordsError where the records cannot be read, ConfigError where the page cannot be written.
     """
     shift = gather(
         records, since_ns=since_ns, until_ns=until_ns, lot=lot, utc_offset_s=utc_offset_s
@@ -60,9 +53,7 @@ def page(shift: Shift, evidence_folder: Path, *, written_utc_ns: int = 0, reload
         lists.chain(shift, written_utc_ns),
         "<p>PASS and FAIL are quality, not functional safety.</p>",
     ]
-    again = f'<meta http-equiv="refresh" content="{int(reload_s)}">' if reload_s > 0 else ""
-    head = f"{again}<title>{escape(title)}</title><style>{STYLE}</style>"
-    return f"{HEAD}{head}</head><body><main>\n" + "\n".join(body) + "\n</main></body></html>\n"
+    return frame.page(title, STYLE, body, pictures=True, reload_s=reload_s)
 
 
 def _nothing(shift: Shift) -> list[str]:
@@ -79,11 +70,11 @@ def _parts(shift: Shift, folder: Path) -> list[str]:
         tables.tiles(shift),
         lists.header(shift),
         f"<h2>Parts per {words.step(shift.step_s)}</h2>",
-        _wide(charts.over_time(shift)),
+        wide(charts.over_time(shift)),
         tables.over_time(shift),
         *_truth(shift),
         "<h2>Defects and faults</h2>",
-        _grid(_paretos(shift)),
+        grid(_paretos(shift)),
         *_faults(shift),
         *_scores(shift),
         *_latency(shift),
@@ -143,7 +134,7 @@ def _faults(shift: Shift) -> list[str]:
     return [
         "<h3>Faults over time</h3>",
         f"<p>Parts per {words.step(shift.step_s)}; each strip has a height of its own.</p>",
-        _wide(charts.faults_over_time(shift)),
+        wide(charts.faults_over_time(shift)),
         tables.faults(shift),
     ]
 
@@ -151,7 +142,7 @@ def _faults(shift: Shift) -> list[str]:
 def _scores(shift: Shift) -> list[str]:
     if not shift.scores:
         return []
-    return ["<h2>Scores</h2>", _wide(histograms.scores(shift.scores, shift.ran))]
+    return ["<h2>Scores</h2>", wide(histograms.scores(shift.scores, shift.ran))]
 
 
 def _latency(shift: Shift) -> list[str]:
@@ -163,7 +154,7 @@ def _latency(shift: Shift) -> list[str]:
     if not found:
         return ["<h2>Latency</h2>", "<p>No part with a verdict on a real clock.</p>"]
     pictures = (histograms.latency(found), histograms.latency_over_time(shift, found))
-    return ["<h2>Latency</h2>", f"<p>{said}</p>", tables.latency(shift, found), _grid(pictures)]
+    return ["<h2>Latency</h2>", f"<p>{said}</p>", tables.latency(shift, found), grid(pictures)]
 
 
 def _pictures(shift: Shift, folder: Path) -> list[str]:
@@ -185,11 +176,3 @@ def _figure(shift: Shift, one: Shown, folder: Path) -> str:
 
 def _section(title: str, table: str) -> list[str]:
     return [f"<h2>{escape(title)}</h2>", table]
-
-
-def _wide(chart: str) -> str:
-    return f'<div class="wide">{chart}</div>'
-
-
-def _grid(cells: Iterable[str]) -> str:
-    return f'<div class="grid">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'

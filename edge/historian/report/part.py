@@ -17,11 +17,11 @@ from edge.historian import evidence
 from edge.historian.records.query import Shown
 from edge.historian.records.rows import PartRow
 from edge.historian.records.when import utc_text
-from edge.historian.report.page import HEAD
 from edge.historian.report.pictures import outlined, shrunk
 from edge.historian.report.style import STYLE
 from edge.historian.report.table import table
-from edge.historian.report.whole import write_whole
+from edge.page import frame
+from edge.page.whole import write_whole
 
 Pixels = npt.NDArray[Any]
 SIDE_PX = 480
@@ -46,7 +46,7 @@ _OF_THE_WORKER = ("worker_ns", "began_ns", "ended_ns")
 
 
 def write(html: Path, database: Path, found: Shown) -> None:
-    """Write the page of a part, whole or not at all; RecordsError where it cannot be written."""
+    """Write the page of a part, whole or not at all; ConfigError where it cannot be written."""
     write_whole(html, page(database, found))
 
 
@@ -54,8 +54,7 @@ def page(database: Path, found: Shown) -> str:
     """The page's text; a picture that is not there any more is named."""
     row, number = found.row, found.events[0].part if found.events else 0
     title = f"Part {row.part if row else number}"
-    lines = [HEAD, f"<title>{title}</title><style>{STYLE}</style></head><body><main>"]
-    lines.append(f"<h1>{title}</h1>")
+    lines = [f"<h1>{title}</h1>"]
     if row is None:
         lines.append("<p>It was triggered, and nothing more is on record.</p>")
     else:
@@ -65,7 +64,7 @@ def page(database: Path, found: Shown) -> str:
     for one in found.events:
         lines.append(f"<h3>{one.event} {escape(one.kind)}, {utc_text(one.utc_ns)}</h3>")
         lines.append(f"<p>{escape(one.body)}<br>hash {one.hash}</p>")
-    return "\n".join([*lines, "</main></body></html>"])
+    return frame.page(title, STYLE, lines, pictures=True)
 
 
 def _became(row: PartRow) -> str:

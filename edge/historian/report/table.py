@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
+from edge.page import frame
+
 Row = Sequence[str]
 SHORT = 19  # letters of a cell that is never broken into lines: a date with its time
 
@@ -23,12 +25,7 @@ def table(
         css = f' class="{marks[place]}"' if marks and place in marks else ""
         cells = "".join(_cell(cell, column, column in code) for column, cell in enumerate(row))
         lines.append(f"<tr{css}>{cells}</tr>")
-    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
-    top = f"<thead><tr>{head}</tr></thead>" if any(heads) else ""
-    return (
-        f'<div class="scroll"><table class="{kind}">{top}'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    return frame.table(heads, lines, kind)
 
 
 def _cell(text: str, column: int, is_code: bool) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from edge.historian.report import words
 from edge.historian.report.shift import Counts, Known, Latency, Percentiles, Rate, Shift
 from edge.historian.report.table import Row, table
-from edge.historian.report.words import percent
+from edge.page.words import percent
 
 _BROKEN = "broken rule, in the station's words"
 

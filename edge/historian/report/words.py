@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
 from edge.core.clock import NS_PER_S
 from edge.historian.report.bounds import rate
 from edge.historian.report.shift import Ran, Shift, Shown
+from edge.page.words import count, percent
 
 FAULTS = {
     "no_image": "no picture came",
@@ -40,17 +40,6 @@ HASH_LETTERS = 12  # of a digest where all of it is written elsewhere
 def fault(name: str) -> str:
     """A fault in plain words; a name that this version does not know, as it is."""
     return FAULTS.get(name, name.replace("_", " "))
-
-
-def percent(share: float) -> str:
-    """Three significant digits, never in powers of ten."""
-    value = 100 * share
-    digits = 2 if value in (0, 100) else max(0, 2 - math.floor(math.log10(value)))
-    return f"{value:.{min(digits, 9)}f} %"
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def bounded(number: int, of: int) -> str:

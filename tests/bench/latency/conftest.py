@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.latency.bounds import upper_95
 from bench.latency.result import (
     STAGES,
     Bare,
@@ -21,6 +20,7 @@ from bench.latency.result import (
     Result,
     Series,
 )
+from edge.core.bounds import upper_95
 from edge.stats import percentiles
 
 MakeResult = Callable[..., Result]

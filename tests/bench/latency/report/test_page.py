@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from bench.latency.report import charts, soak, svg
+from bench.latency.report import charts, scales, soak
 from bench.latency.report.page import page, write
 from bench.latency.result import Minute, Overrun, Plan, Series
 from edge.core.errors import ConfigError
+from edge.page import svg
+from edge.page.scale import fitting, linear
 
 SVG = "{http://www.w3.org/2000/svg}"
 STEP = re.compile(r"([MmHhVvLlz])(-?[\d.]+)?(?:,(-?[\d.]+))?")
@@ -243,7 +245,7 @@ def test_a_run_of_100_000_parts_is_small_and_keeps_its_maxima_and_overruns(make_
     assert sum(int(c[1].replace(",", "")) if c else 1 for c in counts) == len(overruns)
     assert all(re.search(r"part [\d,]+, [\d,.]+ s: .*; deadline", title) for title in titles)
     (ranges,) = (m for m in drawing.iter(f"{SVG}path") if m.get("class") == "range")
-    top = svg.fitting(shared.low, shared.high, 222, 36)(99.0)
+    top = fitting(shared.low, shared.high, 222, 36)(99.0)
     assert min(y for _, y in corners(ranges)) == top
 
 
@@ -269,8 +271,8 @@ def test_the_curve_passes_through_the_percentiles_and_ends_where_the_parts_do(ma
     shared = charts.common([run])
     (drawing,) = drawings(charts.curve(run, shared))
     lines = {line.get("class"): corners(line) for line in drawing.iter(f"{SVG}polyline")}
-    x = svg.nines(52, 476)
-    y = svg.fitting(shared.least, shared.high, 222, 52)
+    x = scales.nines(52, 476)
+    y = fitting(shared.least, shared.high, 222, 52)
     spreads = {"latency": run.latency_ms, "session": run.session_ms, "overhead": run.overhead_ms}
     for name, spread in spreads.items():
         xs, ys = np.transpose(lines[name])
@@ -284,7 +286,7 @@ def test_the_bars_of_stages_are_as_long_as_their_times(make_result):
     shared = charts.common([run])
     (drawing,) = drawings(charts.stages(run, shared))
     bars = list(drawing.iter(f"{SVG}rect"))
-    x = svg.linear(0, shared.way, 52, 486)
+    x = linear(0, shared.way, 52, 486)
     for row, which in enumerate(("p50", "p99")):
         of_row = bars[row * len(charts.WAY) : (row + 1) * len(charts.WAY)]
         total = sum(run.stages_ms[stage][which] for stage in charts.WAY)
@@ -336,14 +338,15 @@ def test_the_page_is_written_or_the_reason_is_one_line(make_result, tmp_path):
         write(tmp_path / "nowhere" / "run.html", [make_result(parts=200)])
     with pytest.raises(ConfigError, match="at least one run"):
         write(path, [])
+    assert [file.name for file in tmp_path.iterdir()] == ["run.html"]
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(4.1, 68.0), (0.5, 1e5), (3.0, 3.2), (1e-3, 9e6), (5.0, 5.0), (0.0, 0.004)]
 )
 def test_ticks_are_few_and_inside(low, high):
-    for scale in (svg.linear(low, high, 0, 100), svg.fitting(low, high, 0, 100)):
-        ticks = svg.ticks(scale)
+    for scale in (linear(low, high, 0, 100), fitting(low, high, 0, 100)):
+        ticks = scales.ticks(scale)
         assert 2 <= len(ticks) <= 9
         edge = 1e-8 * (scale.high - scale.low)
         assert all(scale.low - edge <= tick <= scale.high + edge for tick in ticks)

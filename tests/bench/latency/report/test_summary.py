@@ -131,14 +131,6 @@ def test_words_of_a_result_are_no_markup(make_result):
 
 
 @pytest.mark.parametrize(
-    ("share", "said"),
-    [(0, "0.00 %"), (1, "100.00 %"), (0.5, "50.0 %"), (0.001234, "0.123 %"), (3e-7, "0.0000300 %")],
-)
-def test_shares_in_percent(share, said):
-    assert words.percent(share) == said
-
-
-@pytest.mark.parametrize(
     ("seconds", "said"),
     [(5, "5.0 s"), (119, "119.0 s"), (150, "2.5 min"), (9000, "2.5 h"), (216_000, "2.5 days")],
 )

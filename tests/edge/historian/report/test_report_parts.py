@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,40 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.types import Fault, Region
-from edge.historian.report import charts, draw, words
-from edge.historian.report.bounds import rate, upper_95
+from edge.historian.report import charts, words
+from edge.historian.report.bounds import rate
 from edge.historian.report.gather import step_of
 from edge.historian.report.pictures import SIDE_PX, picture
 from edge.historian.report.shift import KINDS
 from edge.historian.report.table import table
+from edge.page.svg import Plot
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.mark.parametrize(
-    ("events", "parts", "bound"),
-    [
-        (0, 1, 0.95),
-        (0, 300, 0.0099360),
-        (1, 300, 0.0157146),
-        (5, 100, 0.1022534),
-        (50, 100, 0.5863783),
-        (99, 100, 0.9994872),
-        (300, 300, 1.0),
-    ],
-)
-def test_upper_bound_is_clopper_pearsons(events: int, parts: int, bound: float) -> None:
-    assert upper_95(events, parts) == pytest.approx(bound, abs=1e-6)
-
-
-@given(st.integers(1, 200), st.data())
-def test_a_bound_is_where_so_few_come_up_once_in_twenty(parts: int, data: st.DataObject) -> None:
-    events = data.draw(st.integers(0, parts - 1))
-    p = upper_95(events, parts)
-    tail = sum(math.comb(parts, k) * p**k * (1 - p) ** (parts - k) for k in range(events + 1))
-    assert tail == pytest.approx(0.05, rel=1e-6)
-    assert p > events / parts
 
 
 def test_both_bounds_enclose_the_share() -> None:
@@ -57,12 +32,6 @@ def test_both_bounds_enclose_the_share() -> None:
     assert found.lower_95 < found.share == 3 / 400 < found.upper_95
     assert found.lower_95 == pytest.approx(0.0020473, abs=1e-6)
     assert rate(0, 0) is None
-
-
-@pytest.mark.parametrize(("events", "parts"), [(-1, 10), (11, 10), (0, 0)])
-def test_a_bound_of_nonsense_is_refused(events: int, parts: int) -> None:
-    with pytest.raises(ValueError, match="events in"):
-        upper_95(events, parts)
 
 
 def test_every_fault_and_kind_has_plain_words() -> None:
@@ -108,19 +77,9 @@ def test_no_instant_is_a_dash() -> None:
     assert words.instant(1 << 70, 3600) == "-"
 
 
-@given(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6), st.floats(allow_nan=False, allow_infinity=False))
-def test_scales_and_ticks_stay_inside(one: float, other: float, value: float) -> None:
-    low, high = min(one, other), max(one, other)
-    scale = draw.fitting(low, high, 52, 486)
-    assert 52 <= scale(value) <= 486
-    found = draw.ticks(scale)
-    assert len(found) <= draw.MOST_TICKS + 1
-    assert all(scale.low * (1 - 1e-9) <= tick <= scale.high * (1 + 1e-9) for tick in found)
-
-
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_scales_of_counts_show_a_single_part(most: int, least: int) -> None:
-    scale = draw.counting(max(most, least), min(most, least), 100, 0)
+    scale = charts.counting(max(most, least), min(most, least), Plot(0, 0, 100, 100))
     assert 0 <= scale(max(most, least)) <= scale(min(most, least)) <= 100
 
 

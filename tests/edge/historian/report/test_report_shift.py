@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from edge.core.clock import NS_PER_MS, NS_PER_S
-from edge.core.errors import RecordsError
+from edge.core.errors import ConfigError, RecordsError
 from edge.core.history import Changed, Closed, Ended, Noted, Opened, Session
 from edge.core.types import (
     Action,
@@ -563,7 +563,7 @@ def test_what_cannot_be_read_is_said_in_one_line(shop: Path, damage: object) -> 
 
 def test_a_page_that_cannot_be_written_is_said_in_one_line(shop: Path) -> None:
     for place in (shop.with_name("nowhere") / "shift.html", shop.parent):
-        with pytest.raises(RecordsError, match="cannot be written"):
+        with pytest.raises(ConfigError, match="cannot be written"):
             write(place, shop)
     assert not [file for file in shop.parent.rglob("*") if file.name.endswith(".part")]
 

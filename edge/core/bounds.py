@@ -6,7 +6,6 @@ No overrun in 20,000 parts does not mean that there are none: it means fewer tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 TAIL = 0.05
 _TINY = 1e-300
@@ -15,38 +14,34 @@ _TERMS = 100_000  # it needs about the square root of the number of parts
 
 
 def upper_95(events: int, parts: int) -> float:
-    """The largest rate at which so few events, or fewer, still come up in 1 run of 20."""
+    """The largest rate at which so few events, or fewer, still come up in 1 run of 20.
+
+    ValueError without a part, or for a count that cannot be.
+    """
     _check(events, parts)
     if events == parts:
         return 1.0
     if events == 0:
         return -math.expm1(math.log(TAIL) / parts)
-    # P(X <= events) at rate p is I(1 - p; parts - events, events + 1): it falls as p rises.
-    return _root(lambda p: TAIL - _beta(1.0 - p, parts - events, events + 1))
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:
+        # P(X <= events) at this rate: it falls as the rate rises.
+        if _beta(1.0 - middle, parts - events, events + 1) > TAIL:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def lower_95(events: int, parts: int) -> float:
     """The smallest rate at which so many events, or more, still come up in 1 run of 20."""
     _check(events, parts)
-    if events == 0:
-        return 0.0
-    return _root(lambda p: _beta(p, events, parts - events + 1) - TAIL)
+    return 1.0 - upper_95(parts - events, parts)
 
 
 def _check(events: int, parts: int) -> None:
-    if not 0 <= events <= parts:
+    if not 0 <= events <= parts or not parts:
         raise ValueError(f"{events} events in {parts} parts")
-
-
-def _root(rising: Callable[[float], float]) -> float:
-    """Where a rising function of 0..1 passes zero, by bisection to the last bit."""
-    low, high = 0.0, 1.0
-    while low < (middle := (low + high) / 2) < high:
-        if rising(middle) < 0.0:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 def _beta(x: float, a: float, b: float) -> float:
