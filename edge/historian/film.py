@@ -6,6 +6,7 @@ meanwhile is refused, and counted by the caller.
 
 from __future__ import annotations
 
+import struct
 import threading
 import traceback
 from collections import deque
@@ -199,6 +200,9 @@ class Film:
         """Write; a disk that refuses costs what is given up first, never the process."""
         try:
             write()
+        except (OverflowError, ValueError, TypeError, struct.error) as error:  # fits in no file
+            self._tell("unrecordable", 0, f"not in footage: {error!r}"[:1000])
+            return False
         except OSError as error:
             self._tell("disk", 0, f"{error.strerror or error}")
             watched = self._footage_disk if what is Given.FOOTAGE else self._records_disk

@@ -165,7 +165,7 @@ class Historian:
         except Exception as error:  # told again to every successor, it would stop all records
             words = f"{error!r}: {told!r}"[:1000]
             self._say(Trouble("unrecordable", words))
-            books.take(Noted("unrecordable", 0, words, 0), at_utc_ns)
+            books.take(Noted("unrecordable", 0, words, 0), self._utc.now_ns())
 
     def _shoot(self, closed: Closed) -> Closed:
         """Copy the part's views, and let its slot go."""

@@ -250,3 +250,15 @@ def test_a_historian_that_makes_no_sense_is_replaced(made):
     historians.links[-1].send(b"nonsense")
     turned(history, lambda: len(historians.links) == 2)
     assert "makes no sense" in told[0]
+
+
+def test_a_line_that_was_quiet_for_long_has_no_hanging_historian(made, monkeypatch):
+    monkeypatch.setattr("edge.history.HANG_NS", NS_PER_S // 5)
+    history, _, _ = made()
+    time.sleep(0.4)
+    history.event("camera", 0, "first word after a pause")
+    history.turn(NS_PER_S)
+    assert history.restarts == 0
+    time.sleep(0.4)
+    history.turn(2 * NS_PER_S)  # now it is silent
+    assert history.restarts == 1
