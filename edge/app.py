@@ -181,7 +181,7 @@ def rigged(
         limits = manifest.thresholds
         ports: tuple[Engine, Actuator, Watch] = (engine, actuator, interlock)
         if recorded:
-            ports = _as_recorded(recorded, engine, actuator, camera, clock)
+            ports = _as_recorded(recorded, engine, actuator, clock)
         inspection = Inspection(
             camera=camera,
             engine=ports[0],
@@ -206,14 +206,12 @@ def _as_recorded(
     parts: Sequence[Scripted],
     engine: WorkerEngine,
     actuator: RouterActuator,
-    camera: Camera,
     clock: Clock,
 ) -> tuple[RecordedEngine, RecordedActuator, RecordedInterlock]:
     """Ports that behave as they did, and a clock that waits for what is really under way."""
-    assert isinstance(camera, RecordedCamera)
     assert isinstance(clock, RecordedClock)
     judged, link = RecordedEngine(engine, parts), RecordedActuator(actuator, parts)
-    clock.outstanding = lambda: judged.outstanding or camera.awaited(clock.now_ns())
+    clock.outstanding = lambda: judged.outstanding
     clock.limit_ns, clock.give_up = link.limit_ns, link.give_up
     return judged, link, RecordedInterlock(parts)
 

@@ -58,7 +58,7 @@ from sensors.scheduled import Rows
 
 RECORDING_SUFFIX = ".mcap"
 SLOTS = 16  # decoding ahead and recording share them
-MORE_SLOTS = 8  # than were recorded with: pictures are decoded ahead, and recorded anew
+MORE_SLOTS = 8  # than were recorded with: pictures may be recorded anew
 
 Pace = Literal["max", "recorded"] | float  # or so many times as fast as recorded
 
@@ -220,7 +220,6 @@ def play(recording: Recording, model: Package, asked: Asked, warn: Warn) -> Play
                 parts,
                 recording.reader,
                 pool,
-                clock,
                 lambda part: (recording.label(part) or "", recording.defect_type(part)),
             ),
             recording.label,

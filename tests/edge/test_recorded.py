@@ -122,10 +122,10 @@ def played(records: list[PartRecord], has_picture=lambda row: True) -> list[Part
 
     scripted = Ringing(pool, clock, outcome=outcome)
     engine = RecordedEngine(scripted, parts)
-    camera = RecordedCamera(parts, NoPictures, pool, clock)
+    camera = RecordedCamera(parts, NoPictures, pool)
     arm = RecordingActuator(clock)
     link = RecordedActuator(arm, parts)
-    clock.outstanding = lambda: engine.outstanding or camera.awaited(clock.now_ns())
+    clock.outstanding = lambda: engine.outstanding
     clock.limit_ns, clock.give_up = link.limit_ns, link.give_up
     inspection = Inspection(
         camera=camera,
