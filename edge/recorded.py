@@ -40,10 +40,6 @@ MAX_REGIONS = 64  # as many as a result can hold (models/decode.py)
 START_NS = NS_PER_S  # of the virtual clock: an instant of 0 in a record means that it never came
 WATCHDOG_NS = 10 * NS_PER_S  # for a worker that hangs over a picture; then the clock goes on
 ACK_NS = 50 * NS_PER_MS  # after act_by; a quarter of the usual ack_ms
-# What comes from the camera in place of a frame, at once and not by silence.
-_OF_THE_CAMERA = frozenset(
-    {Fault.NO_IMAGE, Fault.MISSED_TRIGGER, Fault.BAD_FRAME, Fault.STALE_FRAME}
-)
 
 
 class Reader(Protocol):
@@ -76,9 +72,11 @@ def script(records: Sequence[PartRecord], has_picture: Callable[[int], bool]) ->
     if not records:
         return []
     shift_ns = START_NS - records[0].deadline.trigger_ns
+    moved = [_moved(record, row + 1, shift_ns) for row, record in enumerate(records)]
+    stalls = _stalls(moved)
     return [
-        Scripted(_moved(record, row + 1, shift_ns), row if has_picture(row) else -1)
-        for row, record in enumerate(records)
+        Scripted(_before_stalls(record, stalls), row if has_picture(row) else -1)
+        for row, record in enumerate(moved)
     ]
 
 
@@ -106,7 +104,7 @@ class RecordedClock:
 
     def __init__(self, parts: Sequence[Scripted]) -> None:
         self._now_ns = START_NS - 1
-        self._stalls = deque(_stalls(parts))
+        self._stalls = deque(_stalls([one.record for one in parts]))
         self.outstanding: Callable[[], bool] = lambda: False
         self.limit_ns: Callable[[], int | None] = lambda: None  # time may go on until then
         self.give_up: Callable[[], None] = lambda: None  # nothing came for WATCHDOG_NS
@@ -133,13 +131,51 @@ class RecordedClock:
         return ready
 
 
-def _stalls(parts: Sequence[Scripted]) -> list[tuple[int, int]]:
-    """From and until when the recorded loop stood still over a deadline."""
-    return sorted(
-        (one.record.deadline.decide_by_ns, one.record.decided_ns)
-        for one in parts
-        if one.record.decision.fault is Fault.STALL
+def _stalls(records: Sequence[PartRecord]) -> list[tuple[int, int]]:
+    """From and until when the loop stood still over deadlines; those that overlap are one."""
+    spans = sorted(
+        (record.deadline.decide_by_ns, record.decided_ns)
+        for record in records
+        if record.decision.fault is Fault.STALL
     )
+    merged: list[tuple[int, int]] = []
+    for start_ns, end_ns in spans:
+        if merged and start_ns <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end_ns)
+        else:
+            merged.append((start_ns, end_ns))
+    return merged
+
+
+def _before_stalls(record: PartRecord, stalls: list[tuple[int, int]]) -> PartRecord:
+    """What was done in time, in the turns that a stall ended with, is done just before it.
+
+    The clock goes over a stall in one step, to when the last of its parts was decided; what came
+    up to some milliseconds earlier would be late. A part that was triggered meanwhile and got a
+    fault in time gets it with its trigger.
+    """
+    decision, deadline = record.decision, record.deadline
+    if decision.fault in (Fault.STALL, Fault.DEADLINE) or not (
+        record.decided_ns < deadline.decide_by_ns
+    ):
+        return record
+    for start_ns, end_ns in stalls:
+        if not start_ns <= record.decided_ns <= end_ns:
+            continue
+        if deadline.trigger_ns >= start_ns - 1:
+            if decision.fault is None:
+                return record
+            return msgspec.structs.replace(
+                record, frame_ns=0, answered_ns=0, decided_ns=deadline.trigger_ns
+            )
+        before_ns = start_ns - 1
+        return msgspec.structs.replace(
+            record,
+            frame_ns=min(record.frame_ns, before_ns),
+            answered_ns=min(record.answered_ns, before_ns),
+            decided_ns=before_ns,
+        )
+    return record
 
 
 class _Due(NamedTuple):
@@ -230,8 +266,9 @@ def _told(one: Scripted) -> list[_Due]:
     if record.frame_ns:
         told.append(_Due(record.frame_ns, part, _FRAME))
     else:
+        # At once, and not by silence; one that was not admitted from its trigger on is barred.
         at_once = record.decided_ns < record.deadline.decide_by_ns
-        if at_once and record.decision.fault in _OF_THE_CAMERA:
+        if at_once and record.decision.fault not in (None, Fault.NOT_ADMITTED):
             told.append(_Due(record.decided_ns, part, _NO_FRAME))
     return told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,11 +111,14 @@ class Ringing(ScriptedEngine):
         os.close(self._bell)
 
 
-def played(records: list[PartRecord], has_picture=lambda row: True) -> list[PartRecord]:
+def played(
+    records: list[PartRecord], has_picture=lambda row: True, fates: list[str] | None = None
+) -> list[PartRecord]:
     parts = script(records, has_picture)
     clock = RecordedClock(parts)
     pool, recorder = FramePool.create(VIEWS, 32), ListRecorder()
-    outcomes = {part: FATES[fate][3] for part, fate in enumerate(map(fate_of, records), start=1)}
+    fates = fates or [fate_of(record) for record in records]
+    outcomes = {part: FATES[fate][3] for part, fate in enumerate(fates, start=1)}
 
     def outcome(part: int) -> Prediction | Fault:
         came = outcomes[part]
@@ -184,6 +188,20 @@ def test_so_it_is_for_any_mixture_however_close_together(fates, spacing_ms):
         for part, fate in enumerate(fates, start=1)
     ]
     assert differences(records, played(records)) == []
+
+
+def test_parts_around_one_stall_are_decided_as_they_were_in_the_turns_after_it():
+    """Three parts stand still together; one is decided in time at the stall's end, one late."""
+    spaced = [recorded("the station stood still", part, part * 20 * MS) for part in (1, 2, 3)]
+    ends = [130 * MS, 130 * MS + 400_000, 136 * MS]
+    stalled = [
+        msgspec.structs.replace(one, decided_ns=end) for one, end in zip(spaced, ends, strict=True)
+    ]
+    refused = recorded("refused in the queue", 4, 91 * MS)
+    refused = msgspec.structs.replace(refused, decided_ns=135 * MS, answered_ns=135 * MS)
+    records = [*stalled, refused, recorded("pass", 5, 300 * MS)]
+    fates = ["the station stood still"] * 3 + ["refused in the queue", "pass"]
+    assert differences(records, played(records, fates=fates)) == []
 
 
 def test_a_part_whose_picture_was_lost_is_answered_as_it_was():
