@@ -10,6 +10,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -28,14 +29,23 @@ from models import package
 MODEL, WARM_UP = "synthetic-part", 10
 
 
-def _drive(folder: Path, plan: Plan, *, allocations: bool = False, provider: str = "cpu") -> Driven:
+def _drive(
+    folder: Path,
+    plan: Plan,
+    *,
+    allocations: bool = False,
+    provider: str = "cpu",
+    budget_ms: float = 50.0,
+) -> Driven:
     asked = Asked(model=MODEL, plan=plan, provider=provider)
     shown = frames.frames(package.find(MODEL))
     frames.save(folder, shown)
     length = arrivals.length(plan)
     station = StationPlan(
         folder=str(folder),
-        station=station_of(asked, folder, len(shown.parts)),
+        station=msgspec.structs.replace(
+            station_of(asked, folder, len(shown.parts)), budget_ms=budget_ms
+        ),
         plan=plan,
         parts=length.parts,
         warm_up=WARM_UP,
@@ -104,9 +114,9 @@ def test_an_interrupted_run_finishes_its_open_parts_and_says_so(tmp_path):
 
 
 def test_a_stream_that_cannot_be_held_is_given_up(tmp_path):
-    # 40 parts at one instant, several times what fits into 45 ms of this model's sessions
+    # 64 parts at one instant, several times what fits into 10 ms of this model's sessions
     plan = Plan(scenario="constant", rate_hz=200.0, burst=64, minutes=10, standby=False)
-    driven = _drive(tmp_path, plan)
+    driven = _drive(tmp_path, plan, budget_ms=15.0)
     assert driven.ended_by.startswith("stopped early:")
     assert driven.complete
     assert driven.ending.balance.errors == 0
