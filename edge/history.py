@@ -107,7 +107,6 @@ class History:
         self._failures = 0  # historians since one last committed anything
         self.lost_pictures = self.lost_records = self.restarts = self.troubles = 0
         self.committed = 0
-        self.checkpoint: Checkpointed | None = None
         self._running: _Running | None = _Running(*launch(False))
         self._trouble = ""  # why a historian last could not go on
         self._born: deque[_Running] = deque()
@@ -308,7 +307,6 @@ class History:
                 while self._waiting and self._waiting[0][0] <= number:
                     self._waiting.popleft()
             case Checkpointed():
-                self.checkpoint = heard
                 self._tell("checkpoint", 0, f"event {heard.event}: {heard.hash}")
             case Trouble(kind, detail):
                 self.troubles += 1

@@ -170,7 +170,10 @@ def _run(
         with realtime.tuned(station.realtime):
             balance: Balance = inspect(rig.inspection, lambda: False)
             rig.end(balance)
-            _check_all_kept(rig)
+            if lockstep:
+                _check_all_kept(rig)
+            elif rig.history and (lost := rig.history.lost_pictures):
+                warn(f"{lost} pictures are in no footage: there was no time for them")
     scored = report(
         journal.records,
         label,

@@ -34,9 +34,9 @@ from edge.core.types import (
     Prediction,
     Trigger,
 )
+from models.decode import MAX_REGIONS
 from sensors.grabber import UnreadError
 
-MAX_REGIONS = 64  # as many as a result can hold (models/decode.py)
 START_NS = NS_PER_S  # of the virtual clock: an instant of 0 in a record means that it never came
 WATCHDOG_NS = 10 * NS_PER_S  # for a worker that hangs over a picture; then the clock goes on
 ACK_NS = 50 * NS_PER_MS  # after act_by; a quarter of the usual ack_ms
