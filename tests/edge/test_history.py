@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 
@@ -48,13 +49,20 @@ class Scripted:
 
     def __init__(self, first: object = Started(0)) -> None:
         self.links: list[socket.socket] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self.first = first
+        self.lock = threading.Lock()  # the next one is launched from the history's own thread
+        self.is_over = False
 
     def launch(self, gently: bool) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.links.append(theirs)
-        self.say(self.first)
-        return subprocess.Popen(["sleep", "60"]), ours
+        with self.lock:
+            if self.is_over:
+                raise OSError("the test is over")
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.links.append(theirs)
+            self.say(self.first)
+            self.processes.append(subprocess.Popen(["sleep", "60"]))
+            return self.processes[-1], ours
 
     def say(self, heard: object) -> None:
         self.links[-1].send(msgspec.msgpack.encode(heard))
@@ -69,8 +77,13 @@ class Scripted:
             found.append(msgspec.msgpack.decode(data, type=Envelope))
 
     def end(self) -> None:
-        for link in self.links:
-            link.close()
+        """End them all; the history, which reaps them, is closed after this."""
+        with self.lock:
+            self.is_over = True
+            for link in self.links:
+                link.close()
+            for process in self.processes:
+                process.kill()
 
 
 @pytest.fixture
@@ -97,8 +110,6 @@ def made(pool) -> Iterator:
     yield make
     for history, historians in kept:
         historians.end()
-        if history._running:  # its children read from a pipe that is ours
-            history._running.process.kill()
         history.close()
 
 
@@ -232,7 +243,6 @@ def test_one_that_cannot_work_at_all_is_an_error_at_the_start(pool, first, words
     with pytest.raises(RecordsError, match=words):
         history.await_start()
     historians.end()
-    history._running.process.kill()
     history.close()
 
 
