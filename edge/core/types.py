@@ -166,8 +166,27 @@ class Stamps(Record, frozen=True):
     sent_ns: int = 0
 
 
+class Serving(Record, frozen=True):
+    """What judges parts: one package, on one provider, by one pair of limits.
+
+    PASS below pass_below, FAIL from fail_from on.
+    """
+
+    package: str
+    version: str
+    content_sha256: str
+    provider: str
+    threads: int
+    precision: str
+    pass_below: float
+    fail_from: float
+
+
 class Answer(Record, frozen=True):
-    """What the engine says of one part: a prediction or a fault, never anything between."""
+    """What the engine says of one part: a prediction or a fault, never anything between.
+
+    serving: what judged it, or was to.
+    """
 
     part: int
     slot: int
@@ -175,6 +194,7 @@ class Answer(Record, frozen=True):
     outcome: Prediction | Fault
     stamps: Stamps = Stamps()
     detail: str = ""
+    serving: Serving | None = None
 
 
 class Pose(Record, frozen=True):
@@ -231,7 +251,10 @@ class Outcome(Record, frozen=True):
 
 
 class PartRecord(Record, frozen=True):
-    """Everything known of a finished part; one a part, in trigger order of closing."""
+    """Everything known of a finished part; one a part, in trigger order of closing.
+
+    serving: what judged it, or would have when it was decided without; None where nothing says.
+    """
 
     part: int
     number: int
@@ -248,3 +271,4 @@ class PartRecord(Record, frozen=True):
     applied: Action | None = None
     late_score: float | None = None
     encoder: int | None = None
+    serving: Serving | None = None
