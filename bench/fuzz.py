@@ -1,8 +1,9 @@
-"""`python -m bench.fuzz [MESSAGES]`: hostile bytes against the decoder and every live socket.
+"""`python -m bench.fuzz [MESSAGES [WHAT ...]]`: hostile bytes against all that reads foreign bytes.
 
 A million altered, cut, forged and random messages each: into the decoder, into the command socket
 of a running station that goes on inspecting parts, and into a running arm from a station that
-lies. Nothing may crash, nothing may be accepted, and memory may not grow.
+lies. Nothing may crash, nothing may be accepted, and memory may not grow. And a fiftieth as many
+packages with a model that somebody has been at (bench/hostile.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ import zmq
 from rich.console import Console
 from rich.table import Table
 
+from bench import hostile
 from control.wire import (
     PROTOCOL,
     Ack,
@@ -254,14 +256,25 @@ def _resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+_ATTACKS: dict[str, Callable[[int], dict[str, float]]] = {
+    "decoder": decoder,
+    "station": station,
+    "arm": arm,
+    "packages": lambda count: hostile.packages(max(count // 50, 1)),
+}
+
+
 def main(arguments: list[str]) -> int:
-    """Exit code 1 if anything crashed, was accepted, or grew by more than 4 MiB."""
+    """Exit code 1 if anything crashed, was accepted, or grew by over 4 MiB; 2 for no such WHAT."""
     count = int(arguments[0]) if arguments else MESSAGES
+    if unknown := [name for name in arguments[1:] if name not in _ATTACKS]:
+        print(f"fuzz: {unknown[0]}: unknown; allowed: {', '.join(_ATTACKS)}", file=sys.stderr)
+        return 2
     table, bad = Table("against", "figure", "value"), False
-    for name, attack in (("decoder", decoder), ("station", station), ("arm", arm)):
-        figures = attack(count)
+    for name in arguments[1:] or _ATTACKS:
+        figures = _ATTACKS[name](count)
         bad |= bool(figures.get("crashes") or figures.get("accepted"))
-        bad |= bool(figures.get("conservation_errors")) or figures["grown_kib"] > 4096
+        bad |= bool(figures.get("conservation_errors")) or figures.get("grown_kib", 0) > 4096
         for figure, value in figures.items():
             table.add_row(name, figure, f"{value:g}")
     Console(width=80).print(table)

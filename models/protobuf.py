@@ -12,7 +12,6 @@ import msgspec
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 # A 2 MB network has about 10 top-level fields and 500 below; a file of millions is an attack.
 MAX_FIELDS = 100_000
-_MAX_DEPTH = 8
 
 
 class FormatError(Exception):
@@ -30,13 +29,14 @@ class Field(msgspec.Struct, frozen=True):
     value: int = 0
 
 
-def fields(view: memoryview) -> Iterator[Field]:
-    """The fields of a message, in order; FormatError when it is cut short or malformed."""
+def fields(view: memoryview, most: int = MAX_FIELDS) -> Iterator[Field]:
+    """The fields of a message, in order; FormatError when it is cut short, malformed, or there
+    are more than `most`."""
     at, size, count = 0, len(view), 0
     while at < size:
         count += 1
-        if count > MAX_FIELDS:
-            raise FormatError(f"more than {MAX_FIELDS} fields in one message")
+        if count > most:
+            raise FormatError(f"more than {most} fields in one message")
         tag, start = _varint(view, at)
         number, wire = tag >> 3, tag & 7
         value = 0
@@ -57,10 +57,23 @@ def fields(view: memoryview) -> Iterator[Field]:
         at = end
 
 
+def numbers(view: memoryview) -> Iterator[int]:
+    """The varints of a packed field, in order, as signed 64-bit numbers."""
+    at, size = 0, len(view)
+    while at < size:
+        value, at = _varint(view, at)
+        yield signed(value)
+
+
+def signed(value: int) -> int:
+    """A varint as the int64 it stands for."""
+    return value - (1 << 64) if value >> 63 else value
+
+
 def text_pair(view: memoryview) -> tuple[str, str]:
     """A StringStringEntryProto: (key, value)."""
     key = value = ""
-    for item in fields(view):
+    for item in fields(view, 2):
         if item.wire != BYTES or item.number not in (1, 2):
             raise FormatError("damaged: a metadata entry that is not a pair of texts")
         try:
@@ -80,37 +93,6 @@ def entry(number: int, key: str, value: str) -> bytes:
     return varint(number << 3 | BYTES) + varint(len(pair)) + pair
 
 
-# GraphProto, NodeProto, AttributeProto and TensorProto, as far as tensors can hide in them:
-# message -> {field number: message of that field}.
-_TENSORS: dict[str, dict[int, str]] = {
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
-}
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-
-
-def external_tensor(view: memoryview, message: str = "graph", depth: int = 0) -> bool:
-    """Whether any tensor of a graph names a file: a package reads nothing but itself."""
-    if depth > _MAX_DEPTH:
-        raise FormatError("graphs nested too deep")
-    inner = _TENSORS[message]
-    if message == "tensor":
-        return any(
-            item.number == _EXTERNAL_DATA or (item.number == _DATA_LOCATION and item.value)
-            for item in fields(view)
-        )
-    for item in fields(view):
-        kind = inner.get(item.number)
-        if kind is None or item.wire != BYTES:
-            continue
-        if external_tensor(view[item.start : item.end], kind, depth + 1):
-            return True
-    return False
-
-
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while shift < 64:
@@ -120,9 +102,11 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
+            if value >> 64:
+                break
             return value, at
         shift += 7
-    raise FormatError(f"damaged: a number of more than 10 bytes at byte {at}")
+    raise FormatError(f"damaged: a number of more than 64 bits at byte {at}")
 
 
 def varint(value: int) -> bytes:

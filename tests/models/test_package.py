@@ -149,7 +149,7 @@ HOSTILE = {
     "graph behind the seal": (SEALED + model_bytes(), "behind the seal"),
     "unknown entry behind the seal": (SEALED + entry(14, "edge.manifest", "{}"), "not admitted"),
     "certificate twice": (FULL + entry(14, "edge.certificate", "{}"), "not admitted"),
-    "endless number": (b"\x08" + b"\xff" * 12, "more than 10 bytes"),
+    "endless number": (b"\x08" + b"\xff" * 12, "more than 64 bits"),
     "field number 0": (b"\x00\x00", "field number 0"),
     "fields without end": (b"\x08\x01" * 100_001, "more than"),
 }

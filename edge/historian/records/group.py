@@ -8,7 +8,7 @@ from typing import NamedTuple
 from edge.historian.records import chain
 from edge.historian.records.bodies import CHECKPOINT
 from edge.historian.records.rows import INSERT, KEY_AT, LATE, Row
-from edge.historian.records.signing import Signer
+from edge.signing import Signer
 
 _EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _LATE = "UPDATE parts SET {0} = ? WHERE part = ? AND session = ? AND {0} IS NULL"

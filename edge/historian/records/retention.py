@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from edge.historian.records import chain
-from edge.historian.records.signing import Signer
+from edge.signing import Signer
 
 A_TIME = 20_000  # events a transaction, so that its log stays small
 _ENDLESS = (1 << 63) - 1

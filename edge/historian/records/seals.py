@@ -9,7 +9,7 @@ import msgspec
 
 from edge.historian.records import bodies, chain
 from edge.historian.records.problems import Problems
-from edge.historian.records.signing import is_signed
+from edge.signing import is_signed
 
 _CHECKPOINTS = "SELECT event, hash, utc_ns, public_key, signature FROM checkpoints ORDER BY event"
 _TOMBSTONES = (

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import msgspec
 
+from edge import signing
 from edge.core.errors import RecordsError
 from edge.core.history import Checkpointed
-from edge.historian.records import schema, signing
+from edge.historian.records import schema
 from edge.historian.records.chain import GENESIS
-from edge.historian.records.signing import Signer
+from edge.signing import Signer
 
 BUSY_S = 2.0  # for somebody else's lock, such as a person's own SQL
 _OLDEST_SQLITE = (3, 37)  # STRICT tables
@@ -193,10 +194,7 @@ def _prepared(path: Path, connection: sqlite3.Connection, key: Path) -> Signer:
     connection.execute("PRAGMA secure_delete = FAST")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
-    if version == 0:
-        signer = signing.load(key) if key.exists() else signing.make(key)
-    else:
-        signer = _own_key(path, connection, key)
+    signer = _key(key) if version == 0 else _own_key(path, connection, key)
     if version < schema.NEWEST:
         connection.execute("BEGIN IMMEDIATE")
         for statement in schema.statements(version):
@@ -210,11 +208,18 @@ def _prepared(path: Path, connection: sqlite3.Connection, key: Path) -> Signer:
     return signer
 
 
+def _key(path: Path) -> Signer:
+    """The key in a file, made where there is none."""
+    if path.exists():
+        return signing.load(path, RecordsError)
+    return signing.make(path, RecordsError)
+
+
 def _own_key(path: Path, connection: sqlite3.Connection, key: Path) -> Signer:
     """The key that the database was begun with: a change of keys would hide a forgery."""
     if not key.exists():
         raise RecordsError(f"{key}: no such file; it signs {path.name}{_RECOVERED}")
-    signer = signing.load(key)
+    signer = signing.load(key, RecordsError)
     known = [public for (public,) in connection.execute("SELECT public_key FROM keys")]
     if known != [signer.public]:
         raise RecordsError(f"{key}: not the key that signs {path.name}{_RECOVERED}")

@@ -13,7 +13,7 @@ from edge.core.errors import EdgeError, RecordsError
 from edge.core.types import Fault
 from edge.historian.records import rows
 from edge.historian.records.export import to_csv, to_parquet
-from edge.historian.records.query import _where, count, query, sessions
+from edge.historian.records.query import _where, count, query, sessions, show, unknown
 from edge.historian.records.rows import COLUMNS
 from edge.historian.records.when import parse_when, utc_text
 
@@ -83,6 +83,35 @@ def test_what_cannot_be_asked_is_said(told, asked):
         list(query(told, **asked))
 
 
+@pytest.mark.parametrize(
+    ("asked", "lines"),
+    [
+        ({"lot": "L1", "type": "scratch"}, []),
+        ({"type": "no_image", "since_ns": NOON_NS + 1}, []),  # occurs, though not then
+        ({"lot": "L9"}, ["lot 'L9': no part on record has it; there are: =L2, L1"]),
+        ({"type": "scrtch"}, ["type 'scrtch': no part on record has it; there are: no_image, "]),
+        ({"package": "plugg"}, ["package 'plugg': no part on record has it; there are: "]),
+    ],
+)
+def test_what_no_part_has_is_said_with_what_there_is(told, asked, lines):
+    found = unknown(told, **asked)
+    assert len(found) == len(lines)
+    assert all(one.startswith(line) for one, line in zip(found, lines, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("part", "session", "words"),
+    [
+        (4711, None, "part 4711: not in these records; they have parts 1 to 21"),
+        (4711, 11, "part 4711: not in these records; they have parts 1 to 21"),
+        (3, 13, "part 3: not in session 13; sessions that have it: 12, 11"),
+    ],
+)
+def test_a_part_that_is_not_there_is_told_where_it_is(told, part, session, words):
+    with pytest.raises(RecordsError, match=f"{words}$"):
+        show(told, part, session)
+
+
 def test_sessions_come_as_they_were_told(told):
     assert [one.session for one in sessions(told)] == [11, 12, 13]
     assert sessions(told)[1].lot == "=L2"
@@ -102,7 +131,9 @@ def test_csv_has_every_column_and_no_formulas(told):
 
 @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is here")
 def test_parquet_without_its_library_names_the_extra(told, tmp_path):
-    with pytest.raises(EdgeError, match=r"edge-inspection\[archive\]"):
+    with pytest.raises(
+        EdgeError, match=r"pip install --require-hashes -r requirements/archive.txt"
+    ):
         to_parquet(query(told), tmp_path / "parts.parquet")
     assert not (tmp_path / "parts.parquet").exists()
 
