@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models import golden
 from models.package import Package
 
 
@@ -24,6 +25,7 @@ def describe(package: Package) -> str:
     if outputs.map:
         lines.append(f"map             {outputs.map_shape} cells of {outputs.cell_px} px")
     lines += [
+        f"golden set      {_golden(package)}",
         f"thresholds      PASS below {limits.pass_below:g}, FAIL from {limits.fail_from:g}",
         f"envelope        {len(manifest.envelope.bounds)} bounds",
         f"learned from    {len(manifest.pictures.digests())} files, "
@@ -39,3 +41,17 @@ def describe(package: Package) -> str:
         ]
     lines.append(f"terms           {manifest.terms or 'not stated'}")
     return "\n".join(lines)
+
+
+def _golden(package: Package) -> str:
+    """The parts a session is held against before it serves, and how closely."""
+    held, gate = golden.load(package), package.manifest.gate
+    if held is None:
+        return "none: nothing to hold a provider against"
+    kinds = [part.kind for part in held.parts]
+    asked = len(kinds) - kinds.count("golden")
+    return (
+        f"{kinds.count('golden')} parts{f', {asked} limit and challenge samples' * bool(asked)}; "
+        f"scores within {gate.max_score_delta:g} of FP32, no verdict flipped "
+        f"(up to {gate.widest_score_delta:g} from FP32 on parts that were not chosen)"
+    )

@@ -20,6 +20,7 @@ FORMAT = 1
 FEATURES = frozenset(("brightness", "contrast", "coarse", "edge", "grain", "midtones", "presence"))
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MAX_SIDE_PX = 16384
+_MAX_BATCH = 256
 _DIGEST_BYTES = 32
 
 
@@ -52,6 +53,33 @@ class Thresholds(_Part, frozen=True, kw_only=True):
         if score >= self.fail_from:
             return Verdict.FAIL
         return Verdict.PASS if score < self.pass_below else Verdict.INDETERMINATE
+
+
+class Gate(_Part, frozen=True, kw_only=True):
+    """What a session must keep to on the golden set before it serves (models/golden.py).
+
+    max_score_delta is the largest admitted |score - FP32 score|: what the package itself needs
+    on these parts, with room for a provider that rounds in another order. widest_score_delta is
+    the largest that the build saw between the two on any part it looked at.
+    """
+
+    max_score_delta: float = 0.0
+    widest_score_delta: float = 0.0
+
+
+class Tiling(_Part, frozen=True, kw_only=True):
+    """How the package may be laid over frames larger than its input (models/tiles.py).
+
+    min_overlap_px: what neighbouring tiles share at least; 0 leaves it to the runtime. batch: tiles
+    that the graph takes at once, its inputs being (batch, 1, H, W) and its outputs one score and
+    one map a tile; such a package judges nothing but tiles. allow_skip: a first pass at low
+    resolution may leave out tiles that span fewer than skip_below gray levels.
+    """
+
+    min_overlap_px: int = 0
+    batch: int = 1
+    allow_skip: bool = False
+    skip_below: float = 0.0
 
 
 class Bound(_Part, frozen=True, kw_only=True):
@@ -137,6 +165,8 @@ class Manifest(_Part, frozen=True, kw_only=True):
     views: tuple[ViewSpec, ...]
     outputs: Outputs
     thresholds: Thresholds
+    gate: Gate = Gate()
+    tiling: Tiling = Tiling()
     envelope: Envelope = Envelope()
     pictures: Pictures = Pictures()
     figures: Figures = Figures()
@@ -181,6 +211,10 @@ def _faults(manifest: Manifest) -> list[str]:
     limits = manifest.thresholds
     if not (_finite(limits.pass_below, limits.fail_from) and limits.pass_below <= limits.fail_from):
         faults.append("thresholds: finite, pass_below at most fail_from")
+    gate = (manifest.gate.max_score_delta, manifest.gate.widest_score_delta)
+    if not (_finite(*gate) and min(gate) >= 0):
+        faults.append("gate: score deltas finite, at least 0")
+    faults.extend(_tiling_faults(manifest.tiling))
     if not faults:
         faults.extend(_output_faults(manifest))
     for bound in manifest.envelope.bounds:
@@ -193,6 +227,14 @@ def _faults(manifest: Manifest) -> list[str]:
     except (binascii.Error, ValueError):
         return [*faults, "pictures and thumbnail: not base64"]
     return faults if size % _DIGEST_BYTES == 0 else [*faults, "pictures: not 32-byte digests"]
+
+
+def _tiling_faults(tiling: Tiling) -> list[str]:
+    sane = 0 <= tiling.min_overlap_px <= _MAX_SIDE_PX and 1 <= tiling.batch <= _MAX_BATCH
+    skips = _finite(tiling.skip_below) and tiling.skip_below >= 0
+    if tiling.allow_skip and not tiling.skip_below > 0:
+        return ["tiling: allow_skip needs skip_below, the gray levels that an empty tile spans"]
+    return [] if sane and skips else [f"tiling: overlap, batch 1 to {_MAX_BATCH}, skip_below"]
 
 
 def _is_measured(bound: Bound, manifest: Manifest) -> bool:

@@ -1,7 +1,7 @@
 """The package: one sealed .onnx file whose metadata carries the manifest.
 
-    [ ModelProto fields, edge.manifest among them ][ seal ][ certificate ][ signature ]
-                                                    `- first appended metadata entry
+    [ ModelProto fields, edge.manifest, edge.golden ][ seal ][ certificate ][ signature ]
+                                                      `- first appended metadata entry
 
 The seal's value is the SHA-256 of every byte before it; an entry appended later begins with
 the SHA-256 of every byte before it, its key and its payload. So no byte of a file can change
@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from edge.core.errors import PackageError
+from models.graph import operators
 from models.manifest import Manifest, checked
 from models.protobuf import (
     BYTES,
@@ -26,18 +27,20 @@ from models.protobuf import (
     Field,
     FormatError,
     entry,
-    external_tensor,
     fields,
     text_pair,
 )
 
-__all__ = ["Manifest", "Package", "append", "find", "load", "seal", "zoo_index"]
+__all__ = ["Manifest", "Package", "append", "find", "load", "replace", "seal", "zoo_index"]
 
 MANIFEST_KEY = "edge.manifest"
+GOLDEN_KEY = "edge.golden"
 SEAL_KEY = "edge.content_sha256"
 APPENDED_KEYS = ("edge.certificate", "edge.signature")
+_OWN_KEYS = (MANIFEST_KEY, GOLDEN_KEY, SEAL_KEY, *APPENDED_KEYS)
 MAX_FILE_BYTES = 256 * 2**20
 MAX_MANIFEST_BYTES = 4 * 2**20
+MAX_GOLDEN_BYTES = 8 * 2**20
 MAX_IR_VERSION = 10  # every ONNX Runtime flavour in use loads it
 ZOO = Path(__file__).parent / "zoo"
 
@@ -55,6 +58,8 @@ _TOP_LEVEL = {
     8: BYTES,
     14: BYTES,
 }
+_REPEATED = (8, _METADATA)  # operator sets and metadata; of all others one is enough
+_MAX_TOP_LEVEL = 2000  # fields; a network has about ten
 _DIGEST_CHARS = 64
 
 
@@ -78,6 +83,15 @@ class Package(msgspec.Struct, frozen=True):
         if hashlib.sha256(data).hexdigest() != self.file_sha256:
             raise PackageError(f"{self.path}: changed since it was checked")
         return data
+
+    def golden_bytes(self) -> bytes | None:
+        """The golden set's entry (models/golden.py), None without one; read from the file again.
+
+        Not kept here: most who load a package judge no golden part.
+        """
+        view = memoryview(self.model_bytes())
+        held = (text_pair(view[f.start : f.end]) for f in fields(view) if f.number == _METADATA)
+        return next((text.encode() for key, text in held if key == GOLDEN_KEY), None)
 
 
 def load(path: str | Path, *, content_sha256: str | None = None) -> Package:
@@ -126,13 +140,16 @@ def zoo_index(folder: Path = ZOO) -> dict[str, tuple[Path, str]]:
         raise PackageError(f"{path}: not a package index: {error}") from None
 
 
-def seal(model_bytes: bytes, manifest: Manifest) -> bytes:
+def seal(model_bytes: bytes, manifest: Manifest, golden: str = "") -> bytes:
     """A serialised ONNX model, without manifest, as a package file's bytes.
 
+    golden: the text of models.golden.encoded, "" for a package without a golden set.
     PackageError if the model or the manifest would be refused on loading.
     """
     manifest_json = msgspec.json.encode(manifest)
     body = model_bytes + entry(_METADATA, MANIFEST_KEY, manifest_json.decode())
+    if golden:
+        body += entry(_METADATA, GOLDEN_KEY, golden)
     sealed = body + entry(_METADATA, SEAL_KEY, hashlib.sha256(body).hexdigest())
     try:
         _opened(sealed)
@@ -140,6 +157,16 @@ def seal(model_bytes: bytes, manifest: Manifest) -> bytes:
     except FormatError as fault:
         raise PackageError(f"cannot be sealed: {fault}") from None
     return sealed
+
+
+def unsealed(package_bytes: bytes) -> bytes:
+    """The model of a package file as it was before `seal`, byte for byte."""
+    view, kept = memoryview(package_bytes), bytearray()
+    for item in fields(view):
+        own = item.number == _METADATA and text_pair(view[item.start : item.end])[0] in _OWN_KEYS
+        if not own:
+            kept += view[item.at : item.end]
+    return bytes(kept)
 
 
 def append(package_bytes: bytes, key: str, payload: str) -> bytes:
@@ -153,6 +180,27 @@ def append(package_bytes: bytes, key: str, payload: str) -> bytes:
     except FormatError as fault:
         raise PackageError(f"cannot be appended to: {fault}") from None
     return longer
+
+
+def replace(package_bytes: bytes, key: str, payload: str) -> bytes:
+    """A package file's bytes with one appended entry put last, in place of an earlier one.
+
+    The other appended entries keep their payloads. PackageError as `append`.
+    """
+    try:
+        _, _, appended = _opened(package_bytes)
+    except FormatError as fault:
+        raise PackageError(f"cannot be appended to: {fault}") from None
+    longer = package_bytes[: _seal_end(package_bytes)]
+    for other, kept in appended.items():
+        longer = longer if other == key else append(longer, other, kept)
+    return append(longer, key, payload)
+
+
+def _seal_end(package_bytes: bytes) -> int:
+    view = memoryview(package_bytes)
+    held = (item for item in fields(view) if item.number == _METADATA)
+    return next(f.end for f in held if text_pair(view[f.start : f.end])[0] == SEAL_KEY)
 
 
 def _chained(before: bytes | memoryview, key: str, payload: str) -> str:
@@ -181,7 +229,7 @@ def _opened(data: bytes) -> tuple[bytes, str, dict[str, str]]:
     if not data:
         raise FormatError("empty file")
     view = memoryview(data)
-    found = list(fields(view))
+    found = list(fields(view, _MAX_TOP_LEVEL))
     for item in found:
         wanted = _TOP_LEVEL.get(item.number)
         if wanted != item.wire:
@@ -208,6 +256,9 @@ def _opened(data: bytes) -> tuple[bytes, str, dict[str, str]]:
     manifest_json = manifests[0].encode()
     if len(manifest_json) > MAX_MANIFEST_BYTES:
         raise FormatError(f"manifest over {MAX_MANIFEST_BYTES // 2**20} MiB")
+    goldens = [text for _, key, text in entries if key == GOLDEN_KEY]
+    if len(goldens) > 1 or len("".join(goldens)) > MAX_GOLDEN_BYTES:
+        raise FormatError(f"one edge.golden entry of {MAX_GOLDEN_BYTES // 2**20} MiB at most")
     del appended[SEAL_KEY]
     return manifest_json, digest, appended
 
@@ -236,8 +287,11 @@ def _check_model(view: memoryview, body: list[Field]) -> None:
         count = sum(item.number == number for item in body)
         if count != 1:
             raise FormatError(f"{count} {name} fields, one is needed: not a plain ONNX model")
+    once = [item.number for item in body if item.number not in _REPEATED]
+    if len(set(once)) != len(once):
+        raise FormatError("a field of the model is there twice")  # which one counts is a guess
     for item in body:
         if item.number == _IR_VERSION and not 3 <= item.value <= MAX_IR_VERSION:
             raise FormatError(f"IR version {item.value}, at most {MAX_IR_VERSION} is admitted")
-        if item.number == _GRAPH and external_tensor(view[item.start : item.end]):
-            raise FormatError("a tensor's data lies outside the file")
+        if item.number == _GRAPH:
+            operators.check(view[item.start : item.end])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,12 @@ from edge.core.errors import ConfigError
 from edge.core.types import ViewSpec
 from models.build import datasets, measure, recipe
 from models.build.datasets import CELL_PX, Split
+from models.build.golden import Chosen, NoGoldenSetError
 from models.build.recipe import Recipe
+from models.build.sealing import Pair, chosen_set, pin, written
 from models.envelope import learn
 from models.manifest import Figures, Manifest, Outputs, Pictures
-from models.package import find, load, seal
+from models.package import find
 
 # Pictures that set the INT8 ranges: minimum and maximum move no more beyond this many.
 RANGE_PICTURES = 256
@@ -39,10 +40,7 @@ def build(
     cannot be used, before anything long is started.
     """
     path = Path(recipe_path)
-    plan = recipe.read(path)
-    if data is not None:
-        root = str(Path(data).resolve())
-        plan = msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, root=root))
+    plan = recipe.read(path, data)
     _require_tools()
     from models.build.train import train
 
@@ -97,11 +95,17 @@ def packed(
     figures = measure.figures_of(manifest, fp32, int8, test)
     manifest = msgspec.structs.replace(manifest, figures=figures)
     twin = msgspec.structs.replace(manifest, name=f"{plan.name}-fp32", precision="fp32")
-    target = folder / f"{plan.name}.onnx"
-    _write(target, seal(int8, manifest))
-    _write(folder / "twins" / f"{plan.name}-fp32.onnx", seal(fp32, twin))
-    _pin(folder, report)
+    pair = Pair(manifest, int8, twin, fp32)
+    try:
+        golden: Chosen | None = chosen_set(plan, pair, folder, calib)
+    except NoGoldenSetError as error:
+        golden = None
+        report(f"{error}; sealed without one: no provider can be held against it")
+    target = written(pair, golden, folder)
+    pin(folder, report)
     report(told(figures))
+    if golden is not None:
+        report(golden.told)
     return target
 
 
@@ -152,30 +156,6 @@ def _require_tools() -> None:
         except ImportError:
             missing.append(name)
     if missing:
-        raise ConfigError(f"building needs {', '.join(missing)}: install the extra `train`")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write beside and rename, so that a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_bytes(data)
-    beside.replace(path)
-
-
-def _pin(folder: Path, report: Callable[[str], object]) -> None:
-    """Rewrite the folder's index.toml, where it has one, from the packages that lie there."""
-    index = folder / "index.toml"
-    if not index.is_file():
-        return
-    head = re.split(r"^\[", index.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
-    rows = []
-    for file in sorted([*folder.glob("*.onnx"), *folder.glob("twins/*.onnx")]):
-        package = load(file)
-        rows.append(
-            f"[{package.manifest.name}]\n"
-            f'file = "{file.relative_to(folder).as_posix()}"\n'
-            f'content_sha256 = "{package.content_sha256}"\n'
+        raise ConfigError(
+            f"building needs {', '.join(missing)}: make venv-train, then .venv-train/bin/edge"
         )
-    index.write_text(head + "\n".join(rows), encoding="utf-8")
-    report(f"{index.name}: {len(rows)} packages pinned")

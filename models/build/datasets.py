@@ -128,6 +128,11 @@ def _folder_rows(root: Path) -> list[Row]:
 _Sample = tuple[list[Array], bool, Array | None, bytes, str, str]
 
 
+def views_of(path: Path, reference: Path | None, data: Data) -> Array:
+    """One picture, and its reference where data.reference asks for it, as (views, H, W) uint8."""
+    return np.stack(_read(Row(path, False, "", reference=reference), data)[0])
+
+
 def _read(row: Row, data: Data) -> _Sample:
     from sensors.fit import UnfitError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ def scores(model: bytes, views: Sequence[str], pictures: Array, threads: int = T
     for place, part in enumerate(pictures):
         out[place] = running.run(["score"], _feed(views, part))[0][0]
     return out
+
+
+def score_of(model: bytes, views: Sequence[str]) -> Callable[[Array], float]:
+    """The reference: a CPU session's score of one part's views (views, H, W) uint8."""
+    running = session(model, THREADS)
+    return lambda part: float(running.run(["score"], _feed(views, part))[0][0])
 
 
 def thresholds_of(values: Array, defect: Array, limits: Limits) -> Thresholds:

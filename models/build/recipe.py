@@ -81,6 +81,20 @@ class Limits(_Table, frozen=True):
     map_threshold: float = 0.5
 
 
+class GoldenSet(_Table, frozen=True):
+    """Where the parts come from that a package carries to be checked with (models/golden.py).
+
+    source "calib" takes pictures of the calib split: up to 16 of them then travel with the
+    package, changed or not. "drawn" takes none of anyone's: boards where the package compares,
+    else machined flanges, from `seed`. samples names a folder, relative to the recipe's file,
+    of parts that a person judged: limit/ and challenge/, each with good/ and defect/.
+    """
+
+    source: Literal["calib", "drawn"] = "calib"
+    seed: int = 0
+    samples: str = ""
+
+
 class Recipe(_Table, frozen=True, kw_only=True):
     """Everything a build needs; see models/zoo/*.toml for the shipped ones."""
 
@@ -91,10 +105,14 @@ class Recipe(_Table, frozen=True, kw_only=True):
     network: Network = Network()
     training: Training = Training()
     limits: Limits = Limits()
+    golden: GoldenSet = GoldenSet()
 
 
-def read(path: Path) -> Recipe:
-    """Decode a recipe; ConfigError names the key and the allowed ones."""
+def read(path: Path, data: str | Path | None = None) -> Recipe:
+    """Decode a recipe; ConfigError names the key and the allowed ones.
+
+    data: a folder in the place of the recipe's data.root.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -107,7 +125,10 @@ def read(path: Path) -> Recipe:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from None
     _check(path, recipe)
-    return recipe
+    if data is None:
+        return recipe
+    there = msgspec.structs.replace(recipe.data, root=str(Path(data).resolve()))
+    return msgspec.structs.replace(recipe, data=there)
 
 
 def _refuse_unknown(path: Path, table: object, kind: type[_Table], where: str) -> None:
@@ -134,6 +155,8 @@ def _check(path: Path, recipe: Recipe) -> None:
         raise ConfigError(f"{path}: network.channels: at least one, each at least 1")
     if recipe.training.epochs < 1 or recipe.training.batch < 2:
         raise ConfigError(f"{path}: training.epochs at least 1, training.batch at least 2")
+    if not 0 <= recipe.golden.seed <= 800:
+        raise ConfigError(f"{path}: golden.seed {recipe.golden.seed}: from 0 to 800")
     for key in ("max_escape", "max_overkill"):
         if not 0 <= getattr(recipe.limits, key) < 0.5:
             raise ConfigError(f"{path}: limits.{key} must be in 0..0.5")

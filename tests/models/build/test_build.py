@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edge.core.errors import ConfigError
-from models import package
+from models import golden, package
+from models.build import measure
 from models.build.build import build
 
 RECIPE = """
@@ -52,6 +53,11 @@ def test_a_folder_pair_becomes_a_package_and_resumes(folder):
     assert found.manifest.figures.auroc_int8 > 0.9
     assert len(found.manifest.pictures.digests()) == 64
     assert package.load(folder / "twins" / "dots-fp32.onnx").manifest.precision == "fp32"
+    held = golden.load(found)
+    assert held is not None, said
+    assert len(held.parts) == 64
+    score = measure.score_of(package.unsealed(found.model_bytes()), ["image"])
+    assert golden.examine(found, lambda arrays: score(arrays["image"][None])).refusal == ""
     again = build(folder / "dots.toml", resume=True, report=said.append)
     assert any(line.startswith("resumed after epoch 60") for line in said)
     assert package.load(again).manifest.thresholds == found.manifest.thresholds
@@ -59,5 +65,5 @@ def test_a_folder_pair_becomes_a_package_and_resumes(folder):
 
 def test_missing_tools_are_named_before_anything_starts(folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(ConfigError, match="building needs torch: install the extra `train`"):
+    with pytest.raises(ConfigError, match="building needs torch: make venv-train, then "):
         build(folder / "dots.toml")

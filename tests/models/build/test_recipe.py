@@ -20,6 +20,9 @@ WRONG = {
     "at least one": WHOLE + "[network]\nchannels = []\n",
     "epochs at least 1": WHOLE + "[training]\nepochs = 0\n",
     "max_escape must be": WHOLE + "[limits]\nmax_escape = 0.7\n",
+    r"unknown key golden\.from; allowed: .*source": WHOLE + '[golden]\nfrom = "calib"\n',
+    "Invalid enum.*golden.source": WHOLE + '[golden]\nsource = "mine"\n',
+    r"golden\.seed 900: from 0 to 800": WHOLE + "[golden]\nseed = 900\n",
     "must be a table": 'name = "x"\ndata = 3\n',
     "not TOML": "name =",
 }
