@@ -14,3 +14,4 @@ for flavour in cpu openvino gpu dev; do
     lock "$flavour" --extra "$flavour"
 done
 lock archive --extra cpu --extra archive
+lock test-openvino --extra openvino --extra test

@@ -1,4 +1,4 @@
-"""Commands that time: `edge bench` and its compare, matrix and predict."""
+"""Commands that time: `edge bench` and its compare and predict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from edge.commands.options import JsonFile, Provider, check_file, check_json, write_json
-from edge.core.errors import EdgeError
 
 bench_app = typer.Typer(help="Time the whole station, and compare and predict.")
 
@@ -123,36 +122,6 @@ def compare_runs(
         raise typer.Exit(1)
 
 
-@bench_app.command("matrix")
-def matrix_of_models(
-    model: Annotated[list[str], typer.Option(help="A package; may be repeated.")],
-    provider: Annotated[
-        list[Provider] | None, typer.Option(help="May be repeated; all there are if absent.")
-    ] = None,
-    threads: Annotated[str, typer.Option(help="Numbers with commas between them.")] = "1,2",
-    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="Of each row.")] = 2.0,
-    footage: Annotated[Path | None, typer.Option(help="Pictures of the product.")] = None,
-    json: JsonFile = None,
-) -> None:
-    """Time session.run alone: each package and its FP32 twin on every provider there is."""
-    from rich.console import Console
-
-    from bench.latency.box.matrix import describe, matrix
-    from bench.latency.frames import frames
-    from models import package
-
-    check_json(json)
-    rows = matrix(
-        [package.find(name) for name in model],
-        pictures_of=lambda one: frames(one, footage).parts,
-        providers=None if provider is None else [one.value for one in provider],
-        threads=_threads(threads),
-        seconds=seconds,
-    )
-    Console().print(describe(rows))
-    write_json(json, rows)
-
-
 @bench_app.command("predict")
 def predict_model(
     model: Annotated[str, typer.Argument(help="A package file, or a name in the zoo.")],
@@ -166,10 +135,3 @@ def predict_model(
     prediction = predict(model, against=against)
     typer.echo(describe(prediction))
     write_json(json, prediction)
-
-
-def _threads(text: str) -> list[int]:
-    counts = text.split(",")
-    if not all(count.isdecimal() and 1 <= int(count) <= 64 for count in counts):
-        raise EdgeError(f"--threads {text}: allowed: 1 to 64, as 1,2")
-    return [int(count) for count in counts]

@@ -75,3 +75,21 @@ def _fraction(x: float, a: float, b: float) -> float:
 
 def _off_zero(value: float) -> float:
     return value if abs(value) > _TINY else _TINY
+
+
+def rank_above(share: float, count: int, tail: float = TAIL) -> int | None:
+    """Which of so many values in order, counted from 1, lies above a percentile of all to come.
+
+    share: 0.99 for the 99th. Exact whatever the distribution is, and wrong in `tail` of all
+    samples: the value of rank r lies below the percentile only when r values or more do, and how
+    many do is binomial. None where even the largest of so few may well lie below it.
+    """
+    chance = 0.0  # that so many values or more lie below the percentile
+    for below in range(count, -1, -1):
+        chance += math.exp(
+            math.lgamma(count + 1) - math.lgamma(below + 1) - math.lgamma(count - below + 1)
+            + below * math.log(share) + (count - below) * math.log1p(-share)
+        )  # fmt: skip
+        if chance > tail:
+            return below + 1 if below < count else None
+    return None

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from edge.core.process import die_with_parent, python_module
 from models import package
 from models.keeper import HUGE_PAGES
 from models.package import Package
+from models.providers import PROVIDERS, require
 
 if TYPE_CHECKING:  # a loop's process, which asks for these figures, stays without the library
     import onnxruntime as ort
@@ -90,13 +91,16 @@ class _Task(msgspec.Struct, frozen=True):
 def settings(provider: str, cores: int) -> list[Setting]:
     """The settings to try: 1, 2, 4 ... and all cores, by spinning and pinning.
 
-    A provider other than cpu has threads of its own; only the operators it leaves to the CPU are
-    run by these: by ONNX Runtime's own number of them (0), or by the calling thread (1).
+    A provider with threads of its own is given as many and waits for work as it likes; one that
+    uploads to a device needs no more than the calling one.
     """
-    if provider != "cpu":
-        return [Setting(0), Setting(1)]
+    row = PROVIDERS[provider]
+    if row.uploads:
+        return [Setting(1)]
     powers = [2**n for n in range(1, cores.bit_length()) if 2**n < cores]
     several = [*powers, cores] if cores > 1 else []
+    if row.own_threads:
+        return [Setting(1), *map(Setting, several)]
     spins: tuple[Spin, ...] = ("off", "run", "on")
     helped = [Setting(n, spin, pin) for n in several for spin in spins for pin in (False, True)]
     return [Setting(1), *helped]
@@ -161,52 +165,36 @@ class Alone:
     """One session with one thread setting, bound to every slot as a station's is."""
 
     def __init__(
-        self, model: bytes, pool: FramePool, provider: str, setting: Setting, cpus: Sequence[int]
+        self, model: Package, pool: FramePool, provider: str, setting: Setting, cpus: Sequence[int]
     ) -> None:
-        import onnxruntime as ort
+        from models.providers import Setup
+        from models.session import BoundSession
 
-        from models.providers import require
-        from models.session import available
-
-        row = require(provider, available())
-        ort.disable_telemetry_events()
-        self._session = ort.InferenceSession(
-            model, options(setting, cpus), providers=[(row.onnxruntime_name, row.options)]
+        self._session = BoundSession(
+            model.model_bytes(),
+            model.manifest.views,
+            pool,
+            provider,
+            setting.threads,
+            setup=Setup(setting.threads, model.manifest.precision),
+            options=options(setting, cpus),
         )
-        if self._session.get_providers()[0] != row.onnxruntime_name:
-            raise EngineError(f"provider {provider}: ONNX Runtime fell back to another one")
-        self.setting = setting
+        self.setting, self._slots = setting, pool.slots
         self._cpus = set(cpus[:1] if setting.pinned else cpus)
-        kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
-        self.outputs: dict[str, View] = {
-            node.name: np.zeros(node.shape, kinds[node.type])
-            for node in self._session.get_outputs()
-        }
-        self._bindings = [self._bind(pool.arrays(slot)) for slot in range(pool.slots)]
+        self.outputs = self._session.outputs
         self._turn = 0
-
-    def _bind(self, arrays: Mapping[str, View]) -> Any:
-        binding = self._session.io_binding()
-        for node in self._session.get_inputs():
-            array = arrays[node.name]
-            binding.bind_input(node.name, "cpu", 0, array.dtype.type, node.shape, array.ctypes.data)
-        for name, output in self.outputs.items():
-            binding.bind_output(
-                name, "cpu", 0, output.dtype.type, list(output.shape), output.ctypes.data
-            )
-        return binding
 
     def take_turn(self, taken_ns: array[int], for_ns: int, least: int) -> None:
         """Run over the next pictures for so long, after a warm-up that is not kept."""
         os.sched_setaffinity(0, self._cpus)
-        run, bindings, turn = self._session.run_with_iobinding, self._bindings, self._turn
+        run, slots, turn = self._session.run, self._slots, self._turn
         for _ in range(WARM_UP_RUNS):
-            run(bindings[turn % len(bindings)])
+            run(turn % slots)
         until_ns, runs = now_ns() + for_ns, 0
         while runs < least or now_ns() < until_ns:
-            binding = bindings[turn % len(bindings)]
+            slot = turn % slots
             began_ns = now_ns()
-            run(binding)
+            run(slot)
             taken_ns.append(now_ns() - began_ns)
             turn, runs = turn + 1, runs + 1
         self._turn = turn
@@ -254,6 +242,8 @@ def main(argument: str) -> None:
     """Be that process: the result as JSON on stdout, or one line of reason on stderr."""
     import onnxruntime as ort
 
+    from models.session import here
+
     task = msgspec.json.decode(argument, type=_Task)
     die_with_parent(task.parent_pid)
     ort.set_default_logger_severity(3)  # it warns of every entry that is given again
@@ -263,9 +253,9 @@ def main(argument: str) -> None:
         if loaded.file_sha256 != task.file_sha256:
             raise EdgeError(f"{task.package}: changed since it was read")
         pool = FramePool(task.pool_fd, loaded.manifest.views, task.slots)
-        model = loaded.model_bytes()
+        require(task.provider, here())
         sessions = [
-            Alone(model, pool, task.provider, setting, cpus)
+            Alone(loaded, pool, task.provider, setting, cpus)
             for setting in settings(task.provider, len(cpus))
         ]
         result = fastest(sessions, task.seconds)

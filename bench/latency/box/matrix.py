@@ -1,191 +1,147 @@
-"""session.run of many packages on everything this box offers: a row for each combination."""
+"""A package and its FP32 twin on everything this box offers: a row for each combination.
+
+Each combination is a trial as a station makes it before it starts (models/tryout.py): a process
+of its own, the golden set judged on the session that is timed. All are started first and then
+take turns, so that a slow second of the box falls on all alike.
+"""
 
 from __future__ import annotations
 
-import os
-from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-import numpy as np
 from rich.table import Table
 
-from bench.latency.box.bare import Pictures, filled_pool
-from edge.core.clock import NS_PER_MS, NS_PER_S, now_ns
 from edge.core.errors import ConfigError
-from edge.core.pool import FramePool
-from models import package
+from models import cache, package
+from models.found import Found, survey
 from models.package import Package
-from models.providers import PROVIDERS, require
-from models.session import BoundSession, available
+from models.providers import available, require
+from models.rated import Rated
+from models.tryout import Tell, Trial
 
-ROUNDS = 5
-WARM_UP_RUNS = 2  # of every turn
-LEAST_RUNS = 3  # of a turn
+TURNS = 5
+RUNS = 1000
+MOST_S = 60.0  # of timing, of one combination
+TIMEOUT_S = 900.0  # of one step: an engine can take minutes to build
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One combination. Times are of session.run alone, back to back, over all pictures in turn.
+class Chosen(msgspec.Struct, frozen=True):
+    """What the package runs quickest on: the shortest p99 of those that judge as they should."""
 
-    score_delta: the largest difference of a picture's score to that of the first row that shows
-    the same pictures, which is the package itself (its twins follow) on the first provider and
-    the first number of threads.
-    """
-
-    package: str
     provider: str
     precision: str
     threads: int
-    frame_px: str
-    p50_ms: float
-    p99_ms: float
-    parts_per_s: float
-    score_delta: float
 
 
-class _Entry(NamedTuple):
-    package: Package
-    provider: str
-    threads: int
-    session: BoundSession
-    cpus: set[int]  # of the calling thread
-    taken_ns: array[int]
+class Matrix(msgspec.Struct, frozen=True):
+    """Rows in the order of precision, provider, threads; chosen is of the package itself, and
+    None where no row may serve.
+    """
+
+    package: str
+    content_sha256: str
+    rows: list[Rated]
+    chosen: Chosen | None
 
 
 def matrix(
-    models: Sequence[Package],
+    model: Package,
     *,
-    pictures_of: Callable[[Package], Pictures],
     providers: Sequence[str] | None = None,
     threads: Sequence[int] = (1, 2),
-    seconds: float = 2.0,
-) -> list[Row]:
-    """Every package and its FP32 twin on every provider (None: all there are) and thread count.
+    runs: int = RUNS,
+    folder: str = "",
+    tell: Tell,
+    found: Found | None = None,
+) -> Matrix:
+    """The package and its twin on every provider (None: all there are) and number of threads.
 
-    The frame size is the package's own: a station binds fixed shapes only, so there are no other
-    sizes to run one at, and packages of different sizes are rows of their own. A provider other
-    than cpu has threads of its own and gets one row. All combinations of a package take turns for
-    `seconds` each. ConfigError for a thread count below 1, EngineError for a provider that is not
-    here.
+    folder: for engines, "" the user's cache. ConfigError for a number of threads below 1,
+    EngineError for a provider that cannot run here. A combination that fails is a row with its
+    refusal.
     """
-    here = available()
-    if providers is None:
-        providers = [name for name, row in PROVIDERS.items() if row.onnxruntime_name in here]
-    for name in providers:
-        require(name, here)
+    seen = found or survey()
+    names = available(seen) if providers is None else list(dict.fromkeys(providers))
+    for name in names:
+        require(name, seen)
     if not threads or min(threads) < 1:
         raise ConfigError(f"threads {', '.join(map(str, threads)) or 'none'}: 1 or more")
-    asked = [
-        (name, count)
-        for name in dict.fromkeys(providers)
-        for count in (dict.fromkeys(threads) if name == "cpu" else (1,))
-    ]
-    rows: list[Row] = []
-    for family in families(models):
-        pool = filled_pool(family[0], pictures_of(family[0]))
-        try:
-            rows += _rows(family, pool, asked, seconds)
-        finally:
-            pool.close()
-    return rows
+    root, rows = cache.folder(folder), []
+    with ExitStack() as running:
+        trials = [
+            running.enter_context(
+                Trial(
+                    one, name, count, runs=runs, most_s=MOST_S, turns=TURNS,
+                    cache=cache.built(root, cache.key(one, name, count, seen)),
+                )
+            )
+            for one in family(model)
+            for name in names
+            for count in dict.fromkeys(threads)
+        ]  # fmt: skip
+        rows = take_turns(trials, tell)
+    return Matrix(model.manifest.name, model.content_sha256, rows, best(model, rows))
 
 
-def families(models: Sequence[Package]) -> list[list[Package]]:
-    """Each package followed by its FP32 twin, where one lies beside it; nobody is there twice."""
-    twins = {one.file_sha256: _twin(one) for one in models}
-    seen = {twin.file_sha256 for twin in twins.values() if twin}
-    found = []
-    for one in models:
-        if one.file_sha256 not in seen:
-            seen.add(one.file_sha256)
-            twin = twins[one.file_sha256]
-            found.append([one, twin] if twin else [one])
-    return found
-
-
-def _twin(model: Package) -> Package | None:
+def family(model: Package) -> list[Package]:
+    """The package, followed by its FP32 twin where one lies beside it."""
     path = model.path.parent / "twins" / f"{model.manifest.name}-fp32.onnx"
-    return package.load(path) if path.is_file() else None
+    return [model, package.load(path)] if path.is_file() else [model]
 
 
-def _rows(
-    family: Sequence[Package], pool: FramePool, asked: Sequence[tuple[str, int]], seconds: float
-) -> list[Row]:
-    allowed = sorted(os.sched_getaffinity(0))
-    entries = []
-    for one in family:
-        model, views = one.model_bytes(), one.manifest.views
-        for provider, threads in asked:
-            # As a station's worker: the caller and the helpers of the CPU each on their own.
-            helpers = tuple(allowed[1:]) if provider == "cpu" and threads > 1 else ()
-            session = BoundSession(model, views, pool, provider, threads, helpers)
-            cpus = set(allowed[:1] if helpers else allowed)
-            entries.append(_Entry(one, provider, threads, session, cpus, array("q")))
-    turn_ns = round(seconds * NS_PER_S / ROUNDS)
-    try:
-        for _ in range(ROUNDS):  # in turns, so that a slow second of the box falls on all alike
-            for entry in entries:
-                _take_turn(entry, pool.slots, turn_ns)
-    finally:
-        os.sched_setaffinity(0, allowed)
-    first = _scores(entries[0], pool.slots)
-    return [_row(entry, _scores(entry, pool.slots), first) for entry in entries]
+def take_turns(trials: Sequence[Trial], tell: Tell) -> list[Rated]:
+    """Let each trial load, and then each in turn time its share of the runs."""
+    ended = [trial.until_it_waits(TIMEOUT_S, tell) for trial in trials]
+    for turn in range(TURNS):
+        for place, trial in enumerate(trials):
+            if ended[place] is None:
+                trial.go()
+                ended[place] = trial.until_it_waits(TIMEOUT_S, tell)
+        tell(f"turn {turn + 1} of {TURNS}")
+    return [rated for rated in ended if rated is not None]
 
 
-def _take_turn(entry: _Entry, slots: int, for_ns: int) -> None:
-    os.sched_setaffinity(0, entry.cpus)
-    run, taken_ns = entry.session.run, entry.taken_ns
-    for slot in range(WARM_UP_RUNS):
-        run(slot % slots)
-    until_ns, runs = now_ns() + for_ns, 0
-    while runs < LEAST_RUNS or now_ns() < until_ns:
-        slot = len(taken_ns) % slots
-        began_ns = now_ns()
-        run(slot)
-        taken_ns.append(now_ns() - began_ns)
-        runs += 1
+def best(model: Package, rows: Sequence[Rated]) -> Chosen | None:
+    """The row of the package itself with the shortest tail, of those that may serve."""
+    own = [row for row in rows if row.precision == model.manifest.precision and not row.refusal]
+    timed = [(row.p99_ms, row) for row in own if row.p99_ms is not None]
+    if not timed:
+        return None
+    row = min(timed, key=lambda pair: pair[0])[1]
+    return Chosen(row.provider, row.precision, row.threads)
 
 
-def _scores(entry: _Entry, slots: int) -> list[float]:
-    output, found = entry.session.outputs[entry.package.manifest.outputs.score], []
-    for slot in range(slots):
-        entry.session.run(slot)
-        found.append(float(output[0]))
-    return found
+def save(path: Path, found: Matrix) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
 
 
-def _row(entry: _Entry, scores: list[float], first: list[float]) -> Row:
-    manifest, taken_ms = entry.package.manifest, np.asarray(entry.taken_ns) / NS_PER_MS
-    p50, p99 = np.percentile(taken_ms, (50.0, 99.0))
-    return Row(
-        package=manifest.name,
-        provider=entry.provider,
-        precision=manifest.precision,
-        threads=entry.threads,
-        frame_px=" x ".join(map(str, manifest.picture().shape[1::-1])),
-        p50_ms=round(float(p50), 4),
-        p99_ms=round(float(p99), 4),
-        parts_per_s=round(1000.0 / float(np.mean(taken_ms)), 2),
-        score_delta=max(abs(a - b) for a, b in zip(scores, first, strict=True)),
+def describe(found: Matrix) -> Table:
+    """The rows as a table, the chosen one marked; why a row may not serve is its caption."""
+    refused = [f"{row.precision} on {row.provider}: {row.refusal}" for row in found.rows]
+    table = Table(
+        title=f"{found.package}: session.run alone",
+        caption="\n".join(one for one in refused if not one.endswith(": ")) or None,
+        box=None,
+        pad_edge=False,
     )
-
-
-def save(path: Path, rows: Sequence[Row]) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
-
-
-def describe(rows: Sequence[Row]) -> Table:
-    """The rows as a table, the packages apart."""
-    table = Table("package", "precision", "provider", title="session.run alone")
-    for name in ("threads", "frame px", "p50 ms", "p99 ms", "parts/s", "score delta"):
-        table.add_column(name, justify="right")
-    for place, row in enumerate(rows):
+    for name in ("precision", "provider"):
+        table.add_column(name, no_wrap=True)
+    for name in ("threads", "p50 ms", "p99 ms", "p99 below", "delta", "flips"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in found.rows:
+        mine = Chosen(row.provider, row.precision, row.threads)
         table.add_row(
-            *(row.package, row.precision, row.provider, str(row.threads), row.frame_px),
-            *(f"{row.p50_ms:.3f}", f"{row.p99_ms:.3f}", f"{row.parts_per_s:.1f}"),
-            f"{row.score_delta:.2g}",
-            end_section=place + 1 < len(rows) and rows[place + 1].frame_px != row.frame_px,
+            *(row.precision, row.provider, str(row.threads)),
+            *(_number(value, ".3f") for value in (row.p50_ms, row.p99_ms, row.p99_upper_ms)),
+            *(_number(row.max_score_delta, ".4f"), _number(row.flips, "d")),
+            "chosen" if mine == found.chosen else "",
         )
     return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

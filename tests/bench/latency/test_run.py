@@ -188,7 +188,6 @@ def test_the_default_rate_is_twenty():
         (("--scenario", "rush", "--model", MODEL), "'rush' is not one of"),
         (("--model", MODEL, "--scenario", "offline", "--rate", "3"), "--rate: offline has none"),
         (("compare", "/nowhere/a.json", "/nowhere/b.json"), "/nowhere/a.json: cannot be read"),
-        (("matrix", "--model", MODEL, "--threads", "2,0"), "--threads 2,0: allowed: 1 to 64"),
         (("predict", "abacus"), "edge: no package named 'abacus'"),
     ],
 )

@@ -27,7 +27,8 @@ def test_the_box_and_its_noise_floor():
     assert 0 < found.timer_jitter_p50_ms <= found.timer_jitter_p99_ms
     assert 0 < found.ipc_rtt_p50_ms <= found.ipc_rtt_p99_ms
     assert found.libraries["numpy"] == importlib.metadata.version("numpy")
-    assert {"python", "onnxruntime", "pyzmq", "msgspec"} <= set(found.libraries)
+    assert {"python", "pyzmq", "msgspec"} <= set(found.libraries)
+    assert any(name.startswith("onnxruntime") for name in found.libraries)  # one of its flavours
 
 
 def test_fewer_processors_are_fewer_cores():

@@ -1,79 +1,123 @@
-"""Rows of the matrix, from real sessions of the smallest package and its twin."""
+"""Rows of `edge model bench`, from real trials of the smallest package and its twin."""
 
 from __future__ import annotations
 
-import os
+import subprocess
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from bench.latency.box.matrix import Row, describe, families, matrix, save
+from bench.latency.box.matrix import Chosen, Matrix, best, describe, family, matrix
 from edge.core.errors import ConfigError, EngineError
+from edge.core.process import python_module
 from models import package
-from sensors.synthetic import PartGenerator
-
-
-def pictures_of(model):
-    generator = PartGenerator(77_001)
-    (view,) = model.manifest.views
-    return [{view.name: generator.part(index).image} for index in range(1, 5)]
+from models.rated import Rated
 
 
 @pytest.fixture(scope="module")
-def rows():
-    models, allowed = [package.find("synthetic-part")], os.sched_getaffinity(0)
-    found = matrix(models, pictures_of=pictures_of, providers=["cpu"], threads=(1, 2), seconds=0.05)
-    assert os.sched_getaffinity(0) == allowed
-    return found
+def found():
+    told = []
+    model = package.find("synthetic-part")
+    one = matrix(model, providers=["cpu"], threads=(1, 2), runs=50, tell=told.append)
+    assert told[-1] == "turn 5 of 5"
+    return one
 
 
-def test_every_precision_and_thread_count_is_a_row(rows):
-    assert [(row.package, row.precision, row.threads) for row in rows] == [
-        ("synthetic-part", "int8", 1),
-        ("synthetic-part", "int8", 2),
-        ("synthetic-part-fp32", "fp32", 1),
-        ("synthetic-part-fp32", "fp32", 2),
+def test_every_precision_and_thread_count_is_a_row(found):
+    assert [(row.precision, row.provider, row.threads) for row in found.rows] == [
+        ("int8", "cpu", 1),
+        ("int8", "cpu", 2),
+        ("fp32", "cpu", 1),
+        ("fp32", "cpu", 2),
     ]
-    for row in rows:
-        assert (row.provider, row.frame_px) == ("cpu", "256 x 256")
+    for row in found.rows:
+        assert (row.runs, row.flips, row.refusal) == (50, 0, "")
         assert 0 < row.p50_ms <= row.p99_ms
-        assert row.parts_per_s > 0
+    int8, fp32 = found.rows[0], found.rows[2]
+    assert fp32.max_score_delta < int8.max_score_delta < 0.1  # the set holds FP32's own scores
 
 
-def test_scores_are_held_against_the_first_row_s(rows):
-    assert rows[0].score_delta == 0.0
-    assert rows[1].score_delta < 1e-3  # the same arithmetic on more threads
-    assert 0.0 < rows[2].score_delta < 0.5  # quantised weights are not the same numbers
+def test_the_package_s_own_row_with_the_shortest_tail_is_chosen(found):
+    own = found.rows[:2]
+    assert found.chosen == Chosen(
+        "cpu", "int8", min(own, key=lambda row: row.p99_ms).threads
+    )  # fmt: skip
+    model = package.find("synthetic-part")
+    rows = [
+        Rated(provider="cuda", precision="int8", p99_ms=1.0, refusal="3 verdicts flipped"),
+        Rated(provider="openvino", precision="int8", p99_ms=2.0),
+        Rated(provider="cpu", precision="fp32", p99_ms=0.5),
+    ]
+    assert best(model, rows) == Chosen("openvino", "int8", 1)
+    assert best(model, rows[:1]) is None
 
 
-def test_rows_are_a_table_for_a_person_and_json_for_a_tool(rows, tmp_path):
-    save(tmp_path / "matrix.json", rows)
-    read = msgspec.json.decode((tmp_path / "matrix.json").read_bytes(), type=list[Row])
-    assert read == rows
-    console = Console(width=120)
+def test_rows_are_a_table_for_a_person(found):
+    refused = Rated(provider="cuda", precision="int8", refusal="its trial ended by signal 11")
+    shown = msgspec.structs.replace(found, rows=[*found.rows, refused])
+    console = Console(width=80)
     with console.capture() as captured:
-        console.print(describe(rows))
-    for row in rows:
+        console.print(describe(shown))
+    for row in found.rows:
         assert f"{row.p50_ms:.3f}" in captured.get()
-    assert captured.get().count("synthetic-part-fp32") == 2
+    assert captured.get().count("fp32") == 2
+    assert "int8 on cuda: its trial ended by signal 11" in captured.get()
 
 
-def test_the_zoo_s_twins_follow_their_packages_and_come_once():
-    zoo = [package.find(name) for name in sorted(package.zoo_index(), reverse=True)]
-    for models in (zoo, zoo[::-1]):
-        names = [[one.manifest.name for one in family] for family in families(models)]
-        assert sorted(names) == [
-            ["deeppcb", "deeppcb-fp32"],
-            ["synthetic-part", "synthetic-part-fp32"],
-        ]
-    twin = package.find("synthetic-part-fp32")
-    assert families([twin, twin]) == [[twin]]
+def test_a_package_is_followed_by_its_twin():
+    for name in package.zoo_index():
+        names = [one.manifest.name for one in family(package.find(name))]
+        assert names == ([name] if name.endswith("-fp32") else [name, f"{name}-fp32"])
 
 
 def test_a_provider_or_thread_count_that_cannot_be_is_one_line():
-    models = [package.find("synthetic-part")]
+    model = package.find("synthetic-part")
     with pytest.raises(EngineError, match=r"provider abacus: unknown; allowed: cpu \|"):
-        matrix(models, pictures_of=pictures_of, providers=["abacus"])
+        matrix(model, providers=["abacus"], tell=print)
     with pytest.raises(ConfigError, match="threads 1, 0: 1 or more"):
-        matrix(models, pictures_of=pictures_of, threads=(1, 0))
+        matrix(model, threads=(1, 0), tell=print)
+
+
+def edge(*arguments):
+    return subprocess.run(
+        python_module("edge", "model", *arguments), capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_writes_what_it_shows(tmp_path):
+    path = tmp_path / "bench.json"
+    run = edge(
+        "bench", "--model", "synthetic-part", "--threads", "1", "--runs", "25",
+        "--provider", "cpu", "--json", str(path),
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    read = msgspec.json.decode(path.read_bytes(), type=Matrix)
+    assert [row.precision for row in read.rows] == ["int8", "fp32"]
+    assert read.chosen == Chosen("cpu", "int8", 1)
+    assert "synthetic-part: session.run alone" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("bench", "--model", "abacus"), "edge: no package named 'abacus'; there are: "),
+        (("bench", "--model", "deeppcb", "--threads", "2,0"), "--threads 2,0: allowed: 1 to 64"),
+        (("bench", "--model", "deeppcb", "--json", "/nowhere/at/all"), "--json /nowhere/at/all"),
+        (("prepare", "abacus"), "edge: no package named 'abacus'; there are: "),
+        (("prepare", "deeppcb", "--provider", "cuda"), "edge: provider cuda: not in this"),
+    ],
+)
+def test_the_commands_refuse_in_one_line(arguments, words):
+    run = edge(*arguments)
+    assert run.returncode == 2
+    assert words in run.stderr
+
+
+def test_preparing_says_what_is_ready(tmp_path):
+    run = edge(
+        "prepare", "synthetic-part", "--provider", "cpu", "--cache", str(tmp_path / "cache")
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("cpu: ready, loaded in ")
+    assert "0 verdicts flipped" in run.stdout
