@@ -31,12 +31,17 @@ LOOP_NS = NS_PER_S  # for the loop's answer
 JOIN_S, ASK_S = 1.0, 6.0  # past a slow name service; past a slow client and a loop that stands
 RUN_FOLDER, TMP_FOLDER = Path("/run/edge"), Path("/tmp")
 
-Verb = Literal["status", "reset", "hold", "resume", "single", "lot"]
+Verb = Literal[
+    "status", "reset", "hold", "resume", "single", "lot",
+    "activate", "shadow", "promote", "rollback",
+]  # fmt: skip
 
 
 class _Line(Section, frozen=True, eq=False):
     verb: Verb
     reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    # For the last four: models.store.address of a package; shadow without one ends the shadow.
+    package: Annotated[str, msgspec.Meta(max_length=3000)] = ""
 
 
 class Request(_Line, frozen=True, eq=False, kw_only=True):
@@ -47,6 +52,10 @@ class Request(_Line, frozen=True, eq=False, kw_only=True):
 
 class _RefusedError(Exception):
     """Ends a conversation with one line of complaint to the client."""
+
+
+class NotRunningError(EdgeError):
+    """Nobody listens at a station's control socket."""
 
 
 class Desk:
@@ -95,6 +104,7 @@ class Desk:
         self._path.unlink(missing_ok=True)
         os.eventfd_write(self._stop_fd, 1)
         self._thread.join(JOIN_S)
+        _lock_file(self._path).unlink(missing_ok=True)  # while it is held: see _locked
         os.close(self._lock)
         if not self._thread.is_alive():  # a thread stuck in a name service still uses them
             self._listener.close()
@@ -178,10 +188,14 @@ def socket_path(name: str) -> Path:
     return folder / f"{name}.sock"
 
 
-def ask(path: Path, verb: str, reason: str = "") -> dict[str, Any]:
-    """Put one request to a running station and bring back its answer."""
+def ask(path: Path, verb: str, reason: str = "", *, package: str = "") -> dict[str, Any]:
+    """Put one request to a running station and bring back its answer.
+
+    NotRunningError where there is none, EdgeError where it does not answer.
+    """
     reason = reason.encode(errors="replace").decode()  # a terminal may hand us any bytes
-    station, line = path.stem, msgspec.json.encode({"verb": verb, "reason": reason}) + b"\n"
+    request = {"verb": verb, "reason": reason} | ({"package": package} if package else {})
+    station, line = path.stem, msgspec.json.encode(request) + b"\n"
     try:
         with socket.socket(socket.AF_UNIX) as link, link.makefile("rb") as answers:
             link.settimeout(ASK_S)
@@ -190,19 +204,32 @@ def ask(path: Path, verb: str, reason: str = "") -> dict[str, Any]:
                 link.sendall(line)
             return msgspec.json.decode(answers.readline(ANSWER_BYTES), type=dict[str, Any])
     except (FileNotFoundError, ConnectionRefusedError):
-        raise EdgeError(f"no station {station} is running ({path})") from None
+        there = ", ".join(running(path.parent)) or "none"
+        raise NotRunningError(
+            f"no station named {station!r} is running; running in {path.parent}: {there}"
+        ) from None
     except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise EdgeError(f"station {station} does not answer ({path}): {error}") from None
+
+
+def running(folder: Path) -> list[str]:
+    """The names of the stations that listen in a folder of sockets, of those that we may ask."""
+    found = []
+    for path in sorted(folder.glob("*.sock")):
+        with suppress(OSError):
+            if _is_heard(path):
+                found.append(path.stem)
+    return found
 
 
 def _open(path: Path) -> tuple[int, socket.socket]:
     """Take the place of a dead station, but of no living one; the lock is held until it ends."""
     with ExitStack() as failed:
         try:
-            lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            failed.callback(os.close, lock)
             # Else two stations that start at once could each take the other's socket for stale.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = _locked(_lock_file(path))
+            failed.callback(os.close, lock)
+            failed.callback(_lock_file(path).unlink, missing_ok=True)
             _clear(path)
             listener = failed.enter_context(socket.socket(socket.AF_UNIX))
             os.fchmod(listener.fileno(), 0o600)  # Linux gives the file this mode as it appears
@@ -216,16 +243,51 @@ def _open(path: Path) -> tuple[int, socket.socket]:
         return lock, listener
 
 
+def _lock_file(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of a lock file that is ours; BlockingIOError where somebody holds it.
+
+    Who ends removes the file while its lock is still held. So whoever gets the lock of a file that
+    has no name any more, opened just before, begins again: else a third could make the file anew
+    and hold it, too. Nobody but the holder of a file that has its name removes it.
+    """
+    while True:
+        lock = os.open(path, os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), path.lstat()):
+                    return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
 def _clear(path: Path) -> None:
     """Remove a socket nobody listens on; BlockingIOError where somebody does."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise EdgeError(f"{path}: not a socket; remove it, or give the station another name")
-        with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError):
-            probe.setblocking(False)
-            probe.connect(os.fspath(path))
+        if _is_heard(path):
             raise BlockingIOError
         path.unlink()
+
+
+def _is_heard(path: Path) -> bool:
+    """Whether somebody listens at a socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:  # its backlog is full
+            return True
+        return True
 
 
 def _request(line: bytes, client: socket.socket) -> Request:
@@ -237,7 +299,8 @@ def _request(line: bytes, client: socket.socket) -> Request:
         raise _RefusedError(explain(str(error), _Line, tree)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise _RefusedError("a request is a JSON object on a line") from None
-    return Request(verb=wanted.verb, reason=wanted.reason, who=_peer(client))
+    who = _peer(client)
+    return Request(verb=wanted.verb, reason=wanted.reason, package=wanted.package, who=who)
 
 
 def _peer(client: socket.socket) -> str:
