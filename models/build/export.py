@@ -149,3 +149,28 @@ def raw_inputs(model: Any, views: Sequence[str], size_px: tuple[int, int]) -> An
     del graph.value_info[:]
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def batched(model: Any, count: int) -> Any:
+    """A finished graph of this module that takes `count` parts at once, in place; returns it.
+
+    Inputs become (count, 1, H, W), the score [count], the map [count, h, w]; weights and numbers
+    stay as they are. For packages that are laid in tiles on a device (docs/packages.md).
+    """
+    graph = model.graph
+    for value in graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = count
+    score, cells = graph.output
+    rows, columns = (dim.dim_value for dim in cells.type.tensor_type.shape.dim)
+    shapes = {"map.shape": (count, rows, columns), "score.shape": (count,)}
+    for weight in graph.initializer:
+        if weight.name in shapes:
+            sides = np.array(shapes[weight.name], np.int64)
+            weight.CopyFrom(numpy_helper.from_array(sides, weight.name))
+    for node in graph.node:
+        if node.op_type == "ReduceMax":
+            node.attribute[0].ints[:] = [1, 2]
+    for value, name in ((score, "score.shape"), (cells, "map.shape")):
+        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, shapes[name]))
+    onnx.checker.check_model(model, full_check=True)
+    return model
