@@ -9,12 +9,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import faults, keeping, measures
+from bench import big_frames, changing, faults, keeping, measures
 from bench.latency import promises
 from bench.measures import SkippedError
 from edge.core.errors import EdgeError
 
-GROUPS = measures.GROUPS | faults.GROUPS | promises.GROUPS | keeping.GROUPS
+GROUPS = (
+    measures.GROUPS
+    | faults.GROUPS
+    | promises.GROUPS
+    | keeping.GROUPS
+    | changing.GROUPS
+    | big_frames.GROUPS
+)
 BUDGETS = Path(__file__).with_name("budgets.toml")
 
 

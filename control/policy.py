@@ -7,7 +7,7 @@ from typing import assert_never
 
 from control.placement import Placement
 from edge.core.config import PolicyOptions
-from edge.core.types import Action, Cause, Decision, Fault, Prediction, Verdict
+from edge.core.types import Action, Cause, Decision, Fault, Prediction, Serving, Verdict
 
 _WORSE = {Verdict.PASS: 0, Verdict.INDETERMINATE: 1, Verdict.FAIL: 2}
 
@@ -15,8 +15,8 @@ _WORSE = {Verdict.PASS: 0, Verdict.INDETERMINATE: 1, Verdict.FAIL: 2}
 class ThresholdPolicy:
     """PASS below one score, FAIL from another, INDETERMINATE between; region rules only worsen.
 
-    pass_below and fail_from come from the package; the rules and the mapping from verdict to
-    action from the station file.
+    pass_below and fail_from come from the package, the one that judged the part where that is
+    told; the rules and the mapping from verdict to action from the station file.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ThresholdPolicy:
         """placement: where the actions that move something are told to move to."""
         if not pass_below <= fail_from:
             raise ValueError(f"pass_below {pass_below} above fail_from {fail_from}")
-        self._pass_below, self._fail_from, self._options = pass_below, fail_from, options
+        self._limits, self._options = (pass_below, fail_from), options
         self._placement = placement
 
     @property
@@ -37,20 +37,24 @@ class ThresholdPolicy:
         return self._options.default
 
     def decide(
-        self, part: int, outcome: Prediction | Fault, cause: Cause | None = None
+        self,
+        part: int,
+        outcome: Prediction | Fault,
+        cause: Cause | None = None,
+        serving: Serving | None = None,
     ) -> Decision:
         match outcome:
             case Prediction():
-                return self._verdict(part, outcome)
+                return self._verdict(part, outcome, serving)
             case Fault():
                 return self._fault(part, outcome, cause)
             case _:
                 assert_never(outcome)
 
-    def _verdict(self, part: int, prediction: Prediction) -> Decision:
+    def _verdict(self, part: int, prediction: Prediction, serving: Serving | None) -> Decision:
         if not math.isfinite(prediction.score):
             return self._fault(part, Fault.BAD_OUTPUT)
-        verdict = self.judge(prediction)
+        verdict = self.judge(prediction, serving)
         action, pose = self._action(verdict), None
         if self._placement and self._placement.wants(action):
             pose = self._placement.pose(action, prediction.regions)
@@ -66,12 +70,13 @@ class ThresholdPolicy:
             pose=pose,
         )
 
-    def judge(self, prediction: Prediction) -> Verdict:
+    def judge(self, prediction: Prediction, serving: Serving | None = None) -> Verdict:
         """The verdict of a finite score and its regions; too many regions to list is a FAIL."""
-        if prediction.score < self._pass_below:
-            verdict = Verdict.PASS
-        elif prediction.score >= self._fail_from:
+        pass_below, fail_from = (serving.pass_below, serving.fail_from) if serving else self._limits
+        if prediction.score >= fail_from:
             verdict = Verdict.FAIL
+        elif prediction.score < pass_below:
+            verdict = Verdict.PASS
         else:
             verdict = Verdict.INDETERMINATE
         if prediction.overflow and self._options.region_rules:

@@ -10,7 +10,19 @@ import sys
 
 import typer
 
-from edge.commands import bench, footage, keys, model, records, station
+from edge.commands import (
+    bench,
+    doctor,
+    footage,
+    golden,
+    keys,
+    model,
+    provide,
+    records,
+    signing,
+    station,
+    store,
+)
 from edge.commands.options import with_defaults
 from edge.core.errors import EdgeError
 
@@ -24,7 +36,12 @@ app.add_typer(station.app)
 app.add_typer(footage.app)
 app.add_typer(records.app)
 app.add_typer(records.records_app, name="records")
+model.model_app.add_typer(store.store_app)
+model.model_app.add_typer(golden.golden_app)
+model.model_app.add_typer(provide.provide_app)
+model.model_app.add_typer(signing.signing_app)
 app.add_typer(model.model_app, name="model")
+app.add_typer(doctor.doctor_app)
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(bench.bench_app, name="bench")
 
@@ -36,10 +53,13 @@ def main() -> None:
     try:
         code = app(with_defaults(sys.argv[1:]), standalone_mode=False)
     except typer.TyperException as error:
-        typer.echo(f"edge: {' '.join(error.format_message().split())}", err=True)
+        message = error.format_message().replace("Value error, ", "")  # the parser's own word
+        typer.echo(f"edge: {' '.join(message.split())}", err=True)
         sys.exit(2)
     except EdgeError as error:
         typer.echo(f"edge: {' '.join(str(error).split())}", err=True)
+        for row in getattr(error, "table", ()):
+            typer.echo(row, err=True)
         sys.exit(2)
     except OSError as error:  # process boundary: a path no check foresaw is still a person's line
         typer.echo(f"edge: {error.filename or 'system'}: {error.strerror}", err=True)

@@ -9,18 +9,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from control import access
 from control.actuator import RouterActuator
 from control.interlock import Interlock
 from control.placement import Placement
 from control.policy import ThresholdPolicy
-from edge import realtime
+from edge import packages, realtime
 from edge.announce import Fanout
+from edge.changeover import Changeover, named
 from edge.children import historian_process
 from edge.core.clock import NS_PER_MS, SystemClock
 from edge.core.config import (
+    AUTO,
     FootageOptions,
     OpenCvOptions,
     Station,
@@ -32,8 +32,8 @@ from edge.core.ledger import Balance
 from edge.core.pool import FramePool
 from edge.core.ports import Actuator, Camera, Clock, Engine, Recorder
 from edge.core.ports import Interlock as Watch
-from edge.core.process import python_module
 from edge.core.types import Action, ViewSpec
+from edge.crews import WORKER, crews_of
 from edge.feed import Feed
 from edge.history import History, Wants
 from edge.loop import Inspection, Unwitnessed, inspect
@@ -47,10 +47,9 @@ from edge.recorded import (
 )
 from edge.service import serving
 from edge.sessions import session_of
-from models import native, package
+from models import native
 from models.engine import WorkerEngine
-from models.exchange import WorkerPlan
-from models.keeper import Command
+from models.golden_round import GoldenRound
 from models.package import Package
 from sensors.footage import open_footage
 from sensors.opencv import OpenCvCamera
@@ -59,7 +58,6 @@ from sensors.synthetic import PartGenerator
 from sensors.synthetic_camera import SyntheticRows
 
 CameraFor = Callable[[FramePool], Camera]
-WORKER = ("models.worker",)
 
 
 class Rig(NamedTuple):
@@ -71,6 +69,7 @@ class Rig(NamedTuple):
     actuator: RouterActuator
     interlock: Interlock
     history: History | None
+    changeover: Changeover | None
 
     @property
     def idle(self) -> bool:
@@ -98,6 +97,7 @@ class Rig(NamedTuple):
             "dropped": self.actuator.dropped,
             "refused": self.actuator.refused,
             **(self.history.status() if self.history else {}),
+            **({"models": self.changeover.status()} if self.changeover else {}),
         }
 
     def end(self, balance: Balance) -> None:
@@ -150,18 +150,24 @@ def rigged(
         )
         stack.callback(actuator.close)
         # Before the workers: it opens its files while they warm up.
-        history = _history(station, model, actuator.session, pool, clock, recorder, lockstep)
+        providers = packages.admitted(station, model, lambda line: event("prepare", 0, line))
+        history = _history(
+            station, model, providers.names[0], actuator.session, pool, clock, recorder, lockstep
+        )
         if history:
             stack.callback(history.close)
             told.recorders.append(history)
         engine = WorkerEngine(
             pool,
-            _worker_command(model, station, pool, worker),
+            crews_of(model, providers.names, station, pool, worker=worker),
             hang_ns=None if lockstep else round(station.engine.hang_ms * NS_PER_MS),
             event=event,
             standby=station.engine.standby and not lockstep,
             # With one processor everything would wait for the rehearsal.
             rehearse=station.realtime.rehearse and len(os.sched_getaffinity(0)) > 1,
+            golden=GoldenRound(station.engine.check.parts, station.engine.check.hours),
+            budget_ns=None if lockstep else station.deadline(0).decide_by_ns,
+            left_out={} if station.engine.provider == AUTO else providers.left_out,
         )
         stack.callback(engine.close)
         before_waiting()
@@ -178,16 +184,29 @@ def rigged(
         interlock.step("initialize", "the engine is warm")
         interlock.step("prepare", "a controller is there")
         interlock.step("start")
-        limits = manifest.thresholds
+        policy = _policy(station, model)
+        changeover = None
+        if not lockstep:  # a replay is of one package
+            changeover = packages.changeover(
+                packages.Way(station, keys, pool, worker, providers.names),
+                model,
+                engine,
+                decide=lambda answer: policy.decide(
+                    answer.part, answer.outcome, serving=answer.serving
+                ),
+                changed=history.changed if history else lambda *change: None,
+                event=event,
+                is_held=lambda: interlock.hold_line,
+            )
+            stack.callback(changeover.close)
+            told.recorders.append(changeover)
         ports: tuple[Engine, Actuator, Watch] = (engine, actuator, interlock)
         if recorded:
             ports = _as_recorded(recorded, engine, actuator, clock)
         inspection = Inspection(
             camera=camera,
             engine=ports[0],
-            policy=ThresholdPolicy(
-                limits.pass_below, limits.fail_from, station.policy, _placement(station, model)
-            ),
+            policy=policy,
             actuator=ports[1],
             interlock=ports[2],
             recorder=told,
@@ -196,10 +215,16 @@ def rigged(
             clock=clock,
             deadline=station.deadline,
             ack_ns=round(station.controller.ack_ms * NS_PER_MS),
-            on_turn=_turns(on_turn, history),
+            on_turn=_turns(on_turn, history, changeover),
             wake_fds=wake_fds,
         )
-        yield Rig(inspection, camera, engine, actuator, interlock, history)
+        yield Rig(inspection, camera, engine, actuator, interlock, history, changeover)
+
+
+def _policy(station: Station, model: Package) -> ThresholdPolicy:
+    limits = model.manifest.thresholds
+    placement = _placement(station, model)
+    return ThresholdPolicy(limits.pass_below, limits.fail_from, station.policy, placement)
 
 
 def _as_recorded(
@@ -219,6 +244,7 @@ def _as_recorded(
 def _history(
     station: Station,
     model: Package,
+    provider: str,
     session: int,
     pool: FramePool,
     clock: Clock,
@@ -230,7 +256,7 @@ def _history(
     if not records.path and not recording.path:
         return None
     plan = HistorianPlan(
-        session=session_of(station, model, session, clock, virtual=lockstep),
+        session=session_of(station, model, provider, session, clock, virtual=lockstep),
         records=records,
         recording=recording,
         pool_fd=pool.fd,
@@ -254,15 +280,20 @@ def _history(
     )
 
 
-def _turns(on_turn: Callable[[int], None], history: History | None) -> Callable[[int], None]:
-    if history is None:
+def _turns(
+    on_turn: Callable[[int], None], history: History | None, changeover: Changeover | None
+) -> Callable[[int], None]:
+    if history is None and changeover is None:
         return on_turn
 
-    def both(now_ns: int) -> None:
-        history.turn(now_ns)
+    def all_of_them(now_ns: int) -> None:
+        if history:
+            history.turn(now_ns)
+        if changeover:
+            changeover.turn()
         on_turn(now_ns)
 
-    return both
+    return all_of_them
 
 
 def _needs(station: Station) -> tuple[str, ...]:
@@ -281,30 +312,6 @@ def _placement(station: Station, model: Package) -> Placement | None:
         raise ConfigError("controller.pose_for: the package has no picture to take a place from")
     shape = (pictures[0].shape[0], pictures[0].shape[1])
     return Placement(station.pose, station.controller.pose_for, shape)
-
-
-def _worker_command(
-    model: Package, station: Station, pool: FramePool, worker: tuple[str, ...]
-) -> Command:
-    def command(socket_fd: int, gently: bool) -> list[str]:
-        cpus = realtime.engine_cpus(station.realtime, station.engine.threads)
-        plan = WorkerPlan(
-            package=str(model.path),
-            file_sha256=model.file_sha256,
-            provider=station.engine.provider,
-            threads=station.engine.threads,
-            slots=pool.slots,
-            pool_fd=pool.fd,
-            socket_fd=socket_fd,
-            parent_pid=os.getpid(),
-            looks=len(os.sched_getaffinity(0)) > 1,
-            cpus=cpus.judging,
-            helper_cpus=cpus.helpers,
-        )
-        modules = ("models.gentle", *worker) if gently else worker
-        return python_module(*modules, msgspec.json.encode(plan).decode())
-
-    return command
 
 
 def run_fed(station: Station, feed_fd: int, keys: Path) -> Balance:
@@ -329,7 +336,7 @@ def run(
     camera_for: in place of the station file's source.
     """
     realtime.check(station.realtime)
-    model = package.find(station.engine.model)
+    model, why = packages.first_package(station, keys)
     clock = SystemClock()
     fanout = Fanout(recorder)
     camera_for = camera_for or live_source(station, model.manifest.views, clock, fanout)
@@ -356,6 +363,8 @@ def run(
                 fanout.event("realtime", 0, f"{effect.name} {effect.asked}: {effect.got}")
         if native.helper is None:  # a part takes 0.3 ms longer, and somebody may ask why
             fanout.event("realtime", 0, "compiled helper: not built; everything runs in Python")
+        fanout.event("package", 0, f"{named(model)}: {why}")
+        packages.begun(station, model)
         service.ready(rig)
         balance = inspect(rig.inspection, service.stopping)
         rig.end(balance)

@@ -29,6 +29,7 @@ from edge.core.types import (
     Outcome,
     PartRecord,
     Prediction,
+    Serving,
     Stamps,
     Trigger,
 )
@@ -64,6 +65,7 @@ class _Part(msgspec.Struct):
     acked_ns: int = 0
     applied: Action | None = None
     late_score: float | None = None
+    serving: Serving | None = None
 
 
 class Unwitnessed:
@@ -285,7 +287,8 @@ class Inspection:
             self._recorder.event("late_answer", answer.part, "came after decide_by; not sent")
             return
         part.stamps, part.answered_ns = answer.stamps, now_ns
-        decision = self._policy.decide(answer.part, answer.outcome)
+        part.serving = answer.serving
+        decision = self._policy.decide(answer.part, answer.outcome, serving=answer.serving)
         if decision.fault is not None:
             self._recorder.event(decision.fault, answer.part, decision.detail or answer.detail)
         self._decide(answer.part, decision)
@@ -334,6 +337,8 @@ class Inspection:
         part.command_id = self._actuator.command(decision, part.deadline)
         part.decision, part.decided_ns = decision, now_ns
         part.sent_ns = self._clock.now_ns()
+        if part.serving is None:
+            part.serving = self._engine.serving
         self._check(self.ledger.decide(decision))
         self._engine.abandon(number)
         if part.frame:
@@ -425,4 +430,5 @@ def _record(number: int, part: _Part, decision: Decision) -> PartRecord:
         applied=part.applied,
         late_score=part.late_score,
         encoder=part.trigger.encoder,
+        serving=part.serving,
     )

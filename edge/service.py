@@ -17,6 +17,7 @@ from control.interlock import Interlock
 from control.publish import Publisher
 from edge import realtime
 from edge.announce import Announcer, Fanout
+from edge.changeover import Changeover
 from edge.core.config import Station
 from edge.desk import Desk, Request, socket_path
 from edge.history import History
@@ -31,6 +32,9 @@ class Running(Protocol):
 
     @property
     def history(self) -> History | None: ...
+
+    @property
+    def changeover(self) -> Changeover | None: ...
 
     def status(self) -> dict[str, Any]: ...
 
@@ -93,6 +97,10 @@ class Service:
                 return {"ok": True, **self._status()}
             case "lot":
                 return self._lot(request, history)
+            case "activate" | "shadow" | "promote" | "rollback":
+                changeover = self._station.changeover
+                assert changeover is not None  # only a replay has none, and no control socket
+                return changeover.ask(request)
             case "hold":
                 refusal = lock.hold(request.who, request.reason)
             case "resume":
@@ -110,9 +118,9 @@ class Service:
     def _lot(self, request: Request, history: History | None) -> dict[str, Any]:
         """Parts belong to another lot from now on."""
         if history is None or history.lot is None:
-            return {"ok": False, "error": "lot: this station keeps no records ([records] path)"}
+            return {"ok": False, "error": "this station keeps no records ([records] path)"}
         if not request.reason:
-            return {"ok": False, "error": "lot: which? give its name with --reason"}
+            return {"ok": False, "error": "which? give its name with --reason"}
         history.changed("lot", request.who, history.lot, request.reason, "")
         history.lot = request.reason
         return {"ok": True, **self._status()}
@@ -125,8 +133,10 @@ class Service:
 
     def _line(self) -> str:
         assert self._station is not None
-        lock = self._station.interlock
-        return f"{lock.state}: {lock.reason}" if lock.reason else str(lock.state)
+        lock, changeover = self._station.interlock, self._station.changeover
+        line = f"{lock.state}: {lock.reason}" if lock.reason else str(lock.state)
+        degraded = changeover.degraded if changeover else ""
+        return f"{line}; degraded: {degraded}" if degraded else line
 
 
 @contextmanager

@@ -17,9 +17,12 @@ from models.package import Package
 
 
 def session_of(
-    station: Station, model: Package, number: int, clock: Clock, *, virtual: bool
+    station: Station, model: Package, provider: str, number: int, clock: Clock, *, virtual: bool
 ) -> Session:
-    """The description of a session that begins now; number is the wire's."""
+    """The description of a session that begins now; number is the wire's.
+
+    provider: the one that is to serve; each part's record says which one did.
+    """
     manifest = model.manifest
     return Session(
         session=number,
@@ -28,10 +31,11 @@ def session_of(
         started_utc_ns=utc_ns(),
         who=_who(),
         package=manifest.name,
+        version=manifest.version,
         content_sha256=model.content_sha256,
         file_sha256=model.file_sha256,
         views=manifest.views,
-        provider=station.engine.provider,
+        provider=provider,
         threads=station.engine.threads,
         precision=manifest.precision,
         pass_below=manifest.thresholds.pass_below,

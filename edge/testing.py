@@ -145,6 +145,10 @@ class ScriptedEngine:
     def trouble(self) -> str:
         return ""
 
+    @property
+    def serving(self) -> None:
+        return None
+
     def refusal(self, now_ns: int, decide_by_ns: int) -> tuple[Fault, str] | None:
         return None
 

@@ -8,6 +8,7 @@ in a worker that had slept for 30 ms, with everything out of the caches.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge.core.types import Fault
+from edge.core.config import TileOptions
+from edge.core.types import Answer, Fault, Frame, Prediction, Region, Serving, Stamps
 from models.decode import MAX_REGIONS, REGION
 
 REQUEST = struct.Struct("<IQQ")  # slot, generation, part
@@ -23,7 +25,12 @@ REQUEST = struct.Struct("<IQQ")  # slot, generation, part
 # what comes back is REHEARSED.
 ALERT = 0xFFFF_FFFF
 
-ANSWER, READY, FAILED, REHEARSED = 0, 1, 2, 3
+# The same for a look at picture `generation` of the golden set; what comes back is CHECKED.
+CHECK = 0xFFFF_FFFE
+
+# After FAILED one more message follows: all the words there are, as UTF-8.
+ANSWER, READY, FAILED, REHEARSED, CHECKED = 0, 1, 2, 3, 4
+MOST_WORDS = 32_768
 FAULTS: tuple[Fault | None, ...] = (None, *Fault)  # a fault's number here; 0 is a prediction
 FAULT_NUMBERS = {fault: number for number, fault in enumerate(FAULTS)}
 _HEAD = struct.Struct("<IIQQIIIfqqqq200s")
@@ -32,7 +39,12 @@ RESULT_BYTES = _HEAD.size + MAX_REGIONS * REGION.itemsize
 
 
 class Head(NamedTuple):
-    """The fixed fields of a result, in order; detail is UTF-8 padded with zeros."""
+    """The fixed fields of a result, in order; detail is UTF-8 padded with zeros.
+
+    READY says what the golden set showed: regions is how many pictures it has, score the largest
+    difference to their reference scores, ended_ns the median time of one. CHECKED says in detail
+    what is wrong with the picture.
+    """
 
     kind: int
     slot: int
@@ -66,6 +78,34 @@ class Result:
     def read(self) -> Head:
         return Head(*_HEAD.unpack_from(self.data))
 
+    def answer(self, frame: Frame | None, serving: Serving) -> Answer | None:
+        """The answer on a frame; None if any field is not what a sane worker would send."""
+        head = self.read()
+        if frame is None or head.kind != ANSWER:
+            return None
+        lease = (head.part, head.slot, head.generation)
+        if lease != lease_of(frame) or head.regions > MAX_REGIONS or head.fault >= len(FAULTS):
+            return None
+        outcome: Prediction | Fault
+        if (named := FAULTS[head.fault]) is not None:
+            outcome = named
+        elif math.isfinite(head.score):
+            outcome = Prediction(head.score, self._regions(head.regions), bool(head.overflow))
+        else:
+            outcome = Fault.BAD_OUTPUT
+        stamps = Stamps(head.received_ns, head.started_ns, head.ended_ns, head.sent_ns)
+        return Answer(*lease, outcome, stamps, said(head.detail), serving)
+
+    def _regions(self, count: int) -> tuple[Region, ...]:
+        if not count:
+            return ()
+        return tuple(Region(*row) for row in self.regions[:count].tolist())
+
+
+def lease_of(frame: Frame) -> tuple[int, int, int]:
+    """What names a lease in an answer: (part, slot, generation)."""
+    return frame.part, frame.slot, frame.generation
+
 
 def words(text: object) -> bytes:
     """One line of at most 200 bytes, for `detail`."""
@@ -91,3 +131,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     looks: bool = True  # for its next request before it sleeps; not on a box with one processor
     cpus: tuple[int, ...] = ()  # for the thread that judges; empty for any
     helper_cpus: tuple[int, ...] = ()  # for the session's other threads, one each; empty for any
+    cache: str = ""  # folder of the provider's engines for this package; "": it has none
+    gently: bool = False  # the line runs: the golden set is judged with pauses
+    shadow: bool = False  # only ever compared: at the lowest priority, and leaves no map behind
+    tiles: TileOptions | None = None  # the slots hold frames, to be judged in tiles

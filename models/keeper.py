@@ -12,12 +12,13 @@ import socket
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from edge.core.clock import NS_PER_S, SystemClock
-from models.exchange import FAILED, READY, Result, said
+from models.crew import Crew
+from models.exchange import FAILED, MOST_WORDS, READY, Head, Result, said
 
 START_TIMEOUT_S = 60.0
 FREE_TRIES = 2  # a worker or two may be lost at once; from the third on, pauses grow
@@ -35,15 +36,23 @@ class WorkerProcess(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A worker is warm."""
+    """A worker is warm; head is its first word, with what its golden set showed."""
 
     worker: WorkerProcess
+    crew: Crew
+    head: Head
 
 
 class Lost(NamedTuple):
-    """A worker did not get as far as being ready, in its own words."""
+    """A worker did not get as far as being ready, in its own words: a line, and all of them.
+
+    final: no other one is tried.
+    """
 
     detail: str
+    crew: Crew
+    whole: str = ""
+    final: bool = False
 
 
 class Reaped(NamedTuple):
@@ -58,12 +67,19 @@ class _Bury(NamedTuple):
 
 
 class _Spawn(NamedTuple):
+    crew: Crew
     failures: int
     gently: bool
+    once: bool
 
 
-# A worker's command line, for a socket's descriptor, and whether the line already runs beside it.
-Command = Callable[[int, bool], list[str]]
+class _Withdraw(NamedTuple):
+    crew: Crew
+
+
+class _Failed(NamedTuple):
+    detail: str
+    whole: str = ""
 
 
 News = Ready | Lost | Reaped
@@ -80,9 +96,9 @@ def pause_s(failures: int) -> float:
 class Keeper:
     """Starts a worker for every `spawn`; retries with growing pauses."""
 
-    def __init__(self, command: Command, pool_fd: int) -> None:
-        self._command, self._pool_fd = command, pool_fd
-        self._jobs: queue.SimpleQueue[_Bury | _Spawn | None] = queue.SimpleQueue()
+    def __init__(self, pool_fd: int) -> None:
+        self._pool_fd = pool_fd
+        self._jobs: queue.SimpleQueue[_Bury | _Spawn | _Withdraw | None] = queue.SimpleQueue()
         self._news: deque[News] = deque()
         self._news_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -97,26 +113,34 @@ class Keeper:
     def fileno(self) -> int:
         return self._news_fd
 
-    def spawn(self, failures: int = 0, *, gently: bool) -> None:
+    def spawn(self, crew: Crew, failures: int = 0, *, gently: bool, once: bool = False) -> None:
         """Ask for one more worker, after a pause that grows with the failures so far.
 
-        Ready follows when it is warm, Lost for each failed try. gently: parts are coming.
+        Ready follows when it is warm, Lost for each failed try. gently: parts are coming. once: a
+        start that fails is not tried again.
         """
-        self._jobs.put(_Spawn(failures, gently))
+        self._jobs.put(_Spawn(crew, failures, gently, once))
+
+    def withdraw(self, crew: Crew) -> None:
+        """Start no more workers of a crew; one that is starting still becomes Ready or Lost."""
+        self._jobs.put(_Withdraw(crew))
 
     def bury(self, worker: WorkerProcess, slot: int | None) -> None:
         """Ask for a killed or closed worker to be reaped; Reaped follows."""
         self._jobs.put(_Bury(worker, slot))
 
-    def next_start(self, timeout_s: float) -> Ready | Lost:
-        """Block until a worker is warm or could not be started; for the start of the station."""
+    def next_start(self, timeout_s: float) -> Ready | Lost | None:
+        """Block until a worker is warm or could not be started; None where neither comes in time.
+
+        For the start of the station.
+        """
         until_ns = self._clock.now_ns() + round(timeout_s * NS_PER_S)
         while (now_ns := self._clock.now_ns()) < until_ns:
             for news in self.news():
                 if isinstance(news, Ready | Lost):
                     return news
             self._clock.wait((self._news_fd,), min(until_ns, now_ns + NS_PER_S))
-        return Lost(f"no engine worker was ready within {timeout_s:g} s")
+        return None
 
     def news(self) -> Iterator[News]:
         """What happened since the last call."""
@@ -160,6 +184,8 @@ class Keeper:
                     self._corpses.append(corpse)
                 case _Spawn() as spawn:
                     self._try_later(spawn)
+                case _Withdraw(crew):
+                    self._tries = [one for one in self._tries if one[1].crew != crew]
                 case None:
                     pass
             self._reap()
@@ -182,7 +208,7 @@ class Keeper:
     def _try_later(self, spawn: _Spawn) -> None:
         pause_ns = round(pause_s(spawn.failures) * NS_PER_S)
         self._tries.append((self._clock.now_ns() + pause_ns, spawn))
-        self._tries.sort()
+        self._tries.sort(key=lambda one: one[0])
 
     def _reap(self) -> None:
         """See which killed workers are gone; one stuck in the kernel is looked at again later."""
@@ -196,30 +222,31 @@ class Keeper:
 
     def _start(self, spawn: _Spawn) -> None:
         try:
-            worker = self._launch(spawn.gently)
+            worker = self._launch(spawn)
         except (OSError, ValueError) as error:  # no memory, no processes, no such command
-            detail = f"the engine worker cannot be started: {error}"
+            word: Head | _Failed = _Failed(f"the engine worker cannot be started: {error}")
         else:
-            detail = self._first_word(worker)
-            if not detail:
-                self._post(Ready(worker))
+            word = self._first_word(worker)
+            if isinstance(word, Head):
+                self._post(Ready(worker, spawn.crew, word))
                 return
             worker.link.close()
             worker.process.kill()
             self._corpses.append(_Bury(worker, None))
-        self._fail(spawn, detail)
+        self._fail(spawn, *word)
 
-    def _fail(self, spawn: _Spawn, detail: str) -> None:
-        self._post(Lost(detail))
-        self._try_later(_Spawn(max(spawn.failures, FREE_TRIES) + 1, spawn.gently))
+    def _fail(self, spawn: _Spawn, detail: str, whole: str = "") -> None:
+        self._post(Lost(detail, spawn.crew, whole, spawn.once))
+        if not spawn.once:
+            self._try_later(spawn._replace(failures=max(spawn.failures, FREE_TRIES) + 1))
 
-    def _launch(self, gently: bool) -> WorkerProcess:
+    def _launch(self, spawn: _Spawn) -> WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ExitStack() as failed, theirs:
             failed.callback(ours.close)
             fds = (theirs.fileno(), self._pool_fd)
             process = subprocess.Popen(
-                self._command(theirs.fileno(), gently),
+                spawn.crew.command(theirs.fileno(), spawn.gently),
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for the station, which finishes its parts first
@@ -228,12 +255,12 @@ class Keeper:
             failed.pop_all()
         return WorkerProcess(process, ours)
 
-    def _first_word(self, worker: WorkerProcess) -> str:
-        """ "" when the worker reports ready, else why it is not."""
+    def _first_word(self, worker: WorkerProcess) -> Head | _Failed:
+        """What a worker says when it is ready, or why it is not."""
         until_ns = self._clock.now_ns() + round(START_TIMEOUT_S * NS_PER_S)
         ready = self._clock.wait((worker.link.fileno(), self._stop_fd), until_ns)
         if worker.link.fileno() not in ready:
-            return f"the engine worker was not ready within {START_TIMEOUT_S:g} s"
+            return _Failed(f"the engine worker was not ready within {START_TIMEOUT_S:g} s")
         word = Result()
         try:
             size = worker.link.recv_into(word.data)
@@ -241,8 +268,17 @@ class Keeper:
             size = 0
         head = word.read()
         if size != len(word.data) or head.kind not in (READY, FAILED):
-            return "the engine worker ended before it was ready"
-        return (said(head.detail) or "failed without a word") if head.kind == FAILED else ""
+            return _Failed("the engine worker ended before it was ready")
+        if head.kind == READY:
+            return head
+        return _Failed(said(head.detail) or "failed without a word", self._more(worker))
+
+    def _more(self, worker: WorkerProcess) -> str:
+        """All that a worker has to say about its failure, a table of its golden set perhaps."""
+        with suppress(OSError):
+            self._clock.wait((worker.link.fileno(),), self._clock.now_ns() + NS_PER_S)
+            return worker.link.recv(MOST_WORDS, socket.MSG_DONTWAIT).decode(errors="replace")
+        return ""
 
 
 def _end(worker: WorkerProcess) -> None:

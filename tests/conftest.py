@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.core.types import Fit, ViewSpec
+from edge.desk import socket_path
 from models.manifest import Manifest, Outputs, Thresholds
 from models.package import seal
 
@@ -73,6 +76,23 @@ def tiny_package(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.onnx"
     path.write_bytes(seal(tiny_model(), tiny_manifest()))
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither the store nor the cache of the person who runs the tests is read or written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_STORE", str(tmp_path_factory.mktemp("store")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sockets_left() -> Iterator[None]:
+    """Of stations that a test killed; theirs are named NAME-PID-INSTANT."""
+    yield
+    for left in socket_path("any").parent.glob(f"*-{os.getpid()}-*"):
+        left.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ _LIBRARIES = (
     ("pyzmq",),
     ("msgspec",),
 )
+# How the extra `archive` gets here: by its lock, as everything else did.
+INSTALL_ARCHIVE = ".venv/bin/pip install --require-hashes -r requirements/archive.txt"
 # Those whose presence changes which kernels a runtime picks, widest first.
 _INSTRUCTION_SETS = (
     "amx_int8",

@@ -58,14 +58,97 @@ class OpenCvOptions(Section, frozen=True, tag_field="source", tag="opencv"):
 CameraOptions = SyntheticOptions | FootageOptions | OpenCvOptions
 
 
+AUTO = "auto"
+PROVIDERS = ("cpu", "openvino", "cuda", "tensorrt")  # models/providers.py says what each is
+
+
+class _RefusedError(ConfigError, ValueError):
+    """A value of a file is told by its key, one of a caller by itself; so it is both."""
+
+
+class ProbationOptions(Section, frozen=True):
+    """How far a newly activated package may stray before it is rolled back by itself.
+
+    missed, faults and more_rejects are shares of the parts beyond what the package before it had;
+    fewer_rejects is a share of its rejects: 1 admits a package that rejects nothing.
+    """
+
+    parts: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000  # then it has passed; 0: no probation
+    missed: Share = 0.01  # deadlines
+    faults: Share = 0.01  # unfit pictures, garbage, workers that died
+    more_rejects: Share = 0.1  # held parts included
+    fewer_rejects: Share = 0.8
+
+
+class CheckOptions(Section, frozen=True):
+    """How often the workers judge their golden set again while parts come; 0: only at the start."""
+
+    parts: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    hours: Annotated[float, Meta(ge=0, le=10_000)] = 0.0
+
+
+class TileOptions(Section, frozen=True):
+    """Frames larger than the package's input, judged in tiles of it (docs/packages.md)."""
+
+    frame_px: tuple[Count, Count]  # rows, columns
+    shrink: Annotated[int, Meta(ge=1, le=16)] = 1  # frame pixels to one of a tile, each way
+    overlap_px: Annotated[int, Meta(ge=0, le=8192)] = 0  # of a tile, at least; 0: the package's own
+    fit: Literal["exact", "pad", "crop"] = "exact"  # how a picture of another size becomes a frame
+    # Of the tiles, how many must look like the package's pictures for a frame to be fit to judge.
+    fit_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+
+
 class EngineOptions(Section, frozen=True):
     """What judges a part, and how long it may be silent before it is replaced."""
 
     model: str  # a name from the zoo, or a path to an .onnx package
-    provider: str = "cpu"
+    # One of PROVIDERS; several, tried in their order; or "auto": what this box is quickest on.
+    provider: str | tuple[str, ...] = "cpu"
+    # When "auto" and a chain are timed on this box, to be admitted: at every start, or once for a
+    # package, library, driver and box. "never" admits a chain by what is installed. One name that
+    # is no chain is timed for "always" only; a chain may hold one.
+    measure: Literal["always", "once", "never"] = "once"
+    cache: str = ""  # folder of what was measured and built for this box; "": the user's cache
+    # The model runs for nothing when none came for so long; 0: never, None: as the provider needs.
+    keep_warm_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
     threads: Annotated[int, Meta(ge=1, le=64)] = 2
     hang_ms: Positive = 150.0  # a worker silent for so long is killed and replaced
     standby: bool = True  # a second warm worker takes over when the first fails
+    tiles: TileOptions | None = None  # of frames larger than the package's input
+    store: str = ""  # folder of the installed packages; "": the machine's own (docs/packages.md)
+    # The one content that may judge here, whatever the store says; "": any.
+    content_sha256: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
+    probation: ProbationOptions = ProbationOptions()
+    check: CheckOptions = CheckOptions()
+    require_signature: bool = False  # only a package signed by one of `trusted` may judge here
+    trusted: tuple[str, ...] = ()  # public keys: 64 hexadecimal digits, or a .pub file
+
+    def __post_init__(self) -> None:
+        if self.require_signature != bool(self.trusted):
+            raise _RefusedError(
+                "require_signature and trusted need each other; allowed trusted: "
+                '["64 hexadecimal digits", "FILE.pub"] (edge model keygen)'
+            )
+        names = (self.provider,) if isinstance(self.provider, str) else self.provider
+        allowed = " | ".join((*PROVIDERS, AUTO))
+        for name in names:
+            if name not in (AUTO, *PROVIDERS):
+                raise _RefusedError(f"provider {name}: unknown; allowed: {allowed}")
+        if not names or len(set(names)) < len(names):
+            raise _RefusedError(
+                f"provider {list(names)}: each once, at least one; allowed: {allowed}"
+            )
+        if AUTO in names and len(names) > 1:
+            raise _RefusedError(f"provider {list(names)}: {AUTO} stands alone")
+        if AUTO in names and self.measure == "never":
+            raise _RefusedError(
+                "provider auto is chosen by measuring; allowed measure: always | once"
+            )
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The names in the order asked for; ("auto",) where this box is to choose."""
+        return (self.provider,) if isinstance(self.provider, str) else self.provider
 
 
 class RegionRule(Section, frozen=True):
@@ -373,4 +456,24 @@ def _choices(node: Any) -> list[str]:
             return [str(member.value) for member in leaf]
         if typing.get_origin(leaf) is Literal:
             return [str(arg) for arg in typing.get_args(leaf)]
-    return []
+    return _plain(node)
+
+
+_PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true | false"}
+_BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "up to"}
+
+
+def _plain(node: Any) -> list[str]:
+    """What a plain value may be, each kind in words: "a number above 0, up to 1000000"."""
+    if isinstance(node, types.UnionType) or typing.get_origin(node) is typing.Union:
+        return [words for arg in typing.get_args(node) for words in _plain(arg)]
+    kind, *metas = typing.get_args(node) if typing.get_origin(node) is Annotated else (node,)
+    if kind not in _PLAIN:
+        return []
+    bounds = [
+        f"{word} {bound:.12g}"
+        for meta in metas
+        for name, word in _BOUNDS.items()
+        if (bound := getattr(meta, name, None)) is not None
+    ]
+    return [" ".join((_PLAIN[kind], ", ".join(bounds))).rstrip()]

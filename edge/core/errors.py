@@ -13,6 +13,10 @@ Trouble with a single part of a running station is not an exception: it is a `Fa
 (edge/core/types.py), so that it cannot be mistaken for a result on its way up.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class EdgeError(Exception):
     """One clear line for a person: what is wrong, its name, and what is allowed."""
@@ -35,7 +39,14 @@ class CameraError(EdgeError):
 
 
 class EngineError(EdgeError):
-    """A provider that is not there, or an engine worker that does not start."""
+    """A provider that is not there, or an engine worker that does not start.
+
+    table: lines that show why, such as what its golden set came to; for below the one line.
+    """
+
+    def __init__(self, message: str, table: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.table = tuple(table)
 
 
 class WireError(EdgeError):

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from edge.core.history import Opened, Picture, Session
+from edge.core.history import Opened, Picture, Session, Swapped, served, swapped
 from edge.core.types import (
     Action,
     Cause,
@@ -75,7 +75,10 @@ class PoseMessage(msgspec.Struct, frozen=True):
 
 
 class DecisionMessage(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """What was decided about a part, and what is known of it."""
+    """What was decided about a part, and what is known of it.
+
+    served: what judged it, or would have, as far as that is not what the session began with.
+    """
 
     number: int
     action: Action
@@ -91,6 +94,7 @@ class DecisionMessage(Message, frozen=True, kw_only=True, omit_defaults=True):
     encoder: int | None = None
     regions: tuple[RegionMessage, ...] = ()
     pose: PoseMessage | None = None
+    served: Swapped | None = None
 
 
 class CommandMessage(Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -162,13 +166,19 @@ class RecordedPart(msgspec.Struct, frozen=True):
         return self.picture == "kept"
 
 
-def messages_of(opened: Opened, record: PartRecord, picture: Picture) -> PartMessages:
-    """A finished part as its three messages."""
-    return _decision(opened, record, picture), _command(record), _timing(record)
+def messages_of(
+    opened: Opened, record: PartRecord, picture: Picture, session: Session
+) -> PartMessages:
+    """A finished part of a session as its three messages."""
+    told = swapped(record.serving, session)
+    return _decision(opened, record, picture, told), _command(record), _timing(record)
 
 
-def part_of(messages: PartMessages) -> RecordedPart:
-    """The part that `messages_of` was given; ValueError where a number's text is not one."""
+def part_of(messages: PartMessages, session: Session) -> RecordedPart:
+    """The part that `messages_of` was given; ValueError where a number's text is not one.
+
+    Its record names what served it, where the messages do not: what the session began with.
+    """
     told, command, timing = messages
     deadline = Deadline(timing.trigger_ns, timing.decide_by_ns, command.act_by_ns)
     decision = Decision(
@@ -203,6 +213,7 @@ def part_of(messages: PartMessages) -> RecordedPart:
         applied=command.applied,
         late_score=_maybe(told.late_score),
         encoder=told.encoder,
+        serving=served(told.served, session),
     )
     opened = Opened(told.part, told.number, told.encoder, deadline, told.truth, told.defect_type)
     return RecordedPart(opened, record, told.picture)
@@ -218,7 +229,9 @@ def utc_ns(session: Session, at_ns: int) -> int:
     return max(0, session.started_utc_ns + at_ns - session.started_ns)
 
 
-def _decision(opened: Opened, record: PartRecord, picture: Picture) -> DecisionMessage:
+def _decision(
+    opened: Opened, record: PartRecord, picture: Picture, told: Swapped | None
+) -> DecisionMessage:
     decision = record.decision
     return DecisionMessage(
         part=record.part,
@@ -239,6 +252,7 @@ def _decision(opened: Opened, record: PartRecord, picture: Picture) -> DecisionM
             for r in decision.regions
         ),
         pose=None if decision.pose is None else _pose_message(decision.pose),
+        served=told,
     )
 
 

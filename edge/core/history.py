@@ -6,12 +6,13 @@ end in `_ns` and are on the station's clock; `utc_ns` is the historian's to add.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
 
 from edge.core.config import RecordingOptions, RecordsOptions
-from edge.core.types import Deadline, PartRecord, ViewSpec
+from edge.core.types import Deadline, PartRecord, Record, Serving, ViewSpec
 
 # What became of a part's picture: in footage or evidence it may be looked at; `lost` was wanted
 # and could not be taken without touching the line; `none` never came or was not wanted.
@@ -21,10 +22,12 @@ Picture = Literal["kept", "lost", "none"]
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One start of a station: what ran. Every record belongs to one.
 
-    session is the wire's random number. started_ns and started_utc_ns are the same instant, on the
-    station's clock and in UTC. settings are the station file's values by dotted name: where one
-    differs from the session before, that is a `change` event. versions holds what decisions may
-    depend on: python, edge, numpy, opencv, onnxruntime. virtual: the clock was a replay's.
+    package to fail_from are what served as it began; a part that something else served says so
+    itself (`Swapped`). session is the wire's random number. started_ns and started_utc_ns are the
+    same instant, on the station's clock and in UTC. settings are the station file's values by
+    dotted name: where one differs from the session before, that is a `change` event. versions holds
+    what decisions may depend on: python, edge, numpy, opencv, onnxruntime. virtual: the clock was a
+    replay's.
     """
 
     session: int
@@ -50,6 +53,60 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     map_shape: tuple[int, int] | None = None
     cell_px: int = 0
     virtual: bool = False
+    version: str = ""  # of the package; "" in what was written before parts named theirs
+
+
+class Swapped(Record, frozen=True, omit_defaults=True, kw_only=True):
+    """What of a part's `Serving` is not as its session began with; None is as there.
+
+    A million parts carry it after a swap, so it says no more than differs. A version is told with
+    its digest.
+    """
+
+    package: str | None = None
+    version: str | None = None
+    content_sha256: str | None = None
+    provider: str | None = None
+    threads: int | None = None
+    precision: str | None = None
+    pass_below: float | None = None
+    fail_from: float | None = None
+
+
+_SWAPPED = tuple(name for name in Swapped.__struct_fields__ if name != "version")
+_facts = attrgetter(*_SWAPPED)
+
+
+def swapped(serving: Serving | None, session: Session) -> Swapped | None:
+    """How what served a part differs from what its session began with; None where it does not.
+
+    serving: None where nobody said; the session's own holds then.
+    """
+    if serving is None:
+        return None
+    now, began = _facts(serving), _facts(session)
+    if now == began:
+        return None
+    told = {name: new for name, new, old in zip(_SWAPPED, now, began, strict=True) if new != old}
+    if "content_sha256" in told:
+        told["version"] = serving.version
+    return Swapped(**told)
+
+
+def served(told: Swapped | None, session: Session) -> Serving:
+    """What served a part, from how it differs from what its session began with."""
+    own = Serving(version=session.version, **dict(zip(_SWAPPED, _facts(session), strict=True)))
+    if told is None:
+        return own
+    names = Swapped.__struct_fields__
+    changed = {name: new for name in names if (new := getattr(told, name)) is not None}
+    return msgspec.structs.replace(own, **changed)
+
+
+def named(serving: Serving) -> str:
+    """What serves, for a person: name, version, digest in short, provider."""
+    name = f"{serving.package} {serving.version}".rstrip()
+    return f"{name} ({serving.content_sha256[:12]}) on {serving.provider}"
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):

@@ -36,6 +36,7 @@ class Holder(IntFlag):
     ENGINE = 2  # a live worker may still read it
     QUARANTINE = 4  # a killed worker may still read it, until it is reaped
     HISTORY = 8  # the historian copies it for footage or evidence
+    SHADOW = 16  # a candidate's worker may read it, after the part was decided
 
 
 class FramePool:
@@ -135,10 +136,10 @@ class FramePool:
         if held == bit:
             self._free.append(slot)
 
-    def quarantine(self, slot: int) -> None:
+    def quarantine(self, slot: int, holder: Holder = Holder.ENGINE) -> None:
         """Turn a killed worker's hold into one that only its reaping ends."""
         self.hold(slot, Holder.QUARANTINE)
-        self.release(slot, Holder.ENGINE)
+        self.release(slot, holder)
 
     def holders(self, slot: int) -> Holder:
         """Who holds the slot now."""

@@ -18,6 +18,7 @@ from edge.core.types import (
     Outcome,
     PartRecord,
     Prediction,
+    Serving,
     Trigger,
 )
 
@@ -83,6 +84,10 @@ class Engine(Protocol):
     def trouble(self) -> str:
         """Why no worker is warm; "" while one is."""
 
+    @property
+    def serving(self) -> Serving | None:
+        """What judges a part now, or would if a worker were warm."""
+
     def refusal(self, now_ns: int, decide_by_ns: int) -> tuple[Fault, str] | None:
         """Why a frame that came now would not be answered in time; None to admit it."""
 
@@ -123,10 +128,14 @@ class Policy(Protocol):
         """The action of a part without an on-time verdict; never ACCEPT."""
 
     def decide(
-        self, part: int, outcome: Prediction | Fault, cause: Cause | None = None
+        self,
+        part: int,
+        outcome: Prediction | Fault,
+        cause: Cause | None = None,
+        serving: Serving | None = None,
     ) -> Decision:
         """The decision of one part. A Fault never becomes ACCEPT; cause names another than its
-        own, such as the operator."""
+        own, such as the operator; serving, whose limits hold for the prediction."""
 
 
 class Interlock(Protocol):

@@ -15,12 +15,14 @@ from edge.core.clock import NS_PER_MS, NS_PER_S, SystemClock
 from edge.core.errors import EngineError
 from edge.core.pool import FramePool, Holder
 from edge.core.process import python_module
-from edge.core.types import Answer, Fault, Frame, Prediction
+from edge.core.types import Answer, Fault, Frame, Prediction, Serving
 from models import package
+from models.crew import Crew
 from models.engine import WorkerEngine
 from models.exchange import WorkerPlan
 
 CLOCK = SystemClock()
+SERVING = Serving("tiny", "1", "0" * 64, "cpu", 1, "fp32", 0.5, 0.5)
 ROGUE = Path(__file__).with_name("rogue_worker.py")
 
 
@@ -32,7 +34,7 @@ class Bench:
         self.pool = FramePool.create(views, 4)
         self.engine = WorkerEngine(
             self.pool,
-            command(self.pool),
+            [Crew(SERVING, command(self.pool))],
             hang_ns=hang_ns,
             event=lambda *event: self.events.append(event),
             standby=standby,

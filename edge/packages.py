@@ -1,0 +1,170 @@
+"""Which package a station begins with, and how others come into it while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from edge.changeover import Changeover, Ways
+from edge.core.clock import NS_PER_MS
+from edge.core.config import Station
+from edge.core.pool import FramePool
+from edge.core.types import Answer, Decision
+from edge.crews import check_fits, crews_of
+from models import package as packages
+from models.choose import chosen
+from models.crew import Crew
+from models.engine import WorkerEngine
+from models.package import Package
+from models.probation import Counts
+from models.resolve import check_pin, resolve
+from models.signature import admit
+from models.station_state import Step
+from models.store import Store, at_address
+from models.tiles import lanes_of, rounds, shown
+from models.tryout import gently
+
+# From a part's trigger to its command without session.run: 1 ms on two quiet cores, p99 (bench).
+AROUND_SESSION_MS = 2.0
+
+
+def first_package(station: Station, keys: Path) -> tuple[Package, str]:
+    """The package a station begins with, as it shows itself there, and why this one.
+
+    keys: the folder of the station file. PackageError where there is none, or it may not serve.
+    """
+    found, why = resolve(station, Store.at(station.engine.store))
+    admit(found, station.engine, keys)
+    return shown(found, station.engine.tiles), why
+
+
+def begun(station: Station, package: Package) -> None:
+    """The station serves with its first package: the store holds on to it."""
+    engine = station.engine
+    Store.at(engine.store).started(station.name, package, model=engine.model)
+
+
+class Providers(NamedTuple):
+    """Who may judge, in order of preference, and why others that were asked for may not."""
+
+    names: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def admitted(station: Station, model: Package, tell: Callable[[str], None]) -> Providers:
+    """The providers that a station begins with; the first start with a package may measure.
+
+    EngineError, with every reason, where none is left.
+    """
+    engine = station.engine
+    budget_ms = station.deadline(0).decide_by_ns / NS_PER_MS - AROUND_SESSION_MS
+    threads = engine.threads
+    if engine.tiles:  # a trial is of one tile, on one of the sessions that share them
+        lanes = lanes_of(engine.providers[0], threads)
+        tile = packages.load(model.path, content_sha256=model.content_sha256).manifest
+        budget_ms, threads = budget_ms / rounds(tile, engine.tiles, lanes), lanes.threads
+    choice = chosen(
+        model,
+        engine.provider,
+        threads,
+        budget_ms,
+        tell=tell,
+        measure=engine.measure,
+        folder=engine.cache,
+    )
+    return Providers(tuple(rated.provider for rated in choice.chain), choice.refused)
+
+
+class Way(NamedTuple):
+    """How a package comes into this station. providers: who judges here."""
+
+    station: Station
+    keys: Path
+    pool: FramePool
+    worker: tuple[str, ...]
+    providers: tuple[str, ...]
+
+    def crews(self, model: Package, *, shadow: bool = False) -> tuple[Crew, ...]:
+        """The crews of a package on the providers of this station.
+
+        What they build is built, at the lowest priority; nothing is timed beside a line, where it
+        would say how busy the line is. The golden set's times are the workers' own.
+        """
+        engine, names = self.station.engine, self.providers
+        chain = chosen(
+            model,
+            names[0] if len(names) == 1 else names,  # one needs no trial, unless it builds
+            engine.threads,
+            0.0,
+            tell=lambda line: None,
+            measure="never",
+            folder=engine.cache,
+            tryout=gently,
+        ).chain
+        able = [rated.provider for rated in chain][: 1 if shadow else None]
+        return crews_of(model, able, self.station, self.pool, worker=self.worker, shadow=shadow)
+
+
+def changeover(
+    way: Way,
+    model: Package,
+    engine: WorkerEngine,
+    *,
+    decide: Callable[[Answer], Decision],
+    changed: Callable[[str, str, str, str, str], None],
+    event: Callable[[str, int, str], None],
+    is_held: Callable[[], bool],
+) -> Changeover:
+    """What takes other packages into the station that has been started with this one.
+
+    The rest as in edge.changeover.Ways.
+    """
+    options = way.station.engine
+    store = Store.at(options.store)
+
+    def find(address: str) -> Package:
+        package = shown(at_address(address), options.tiles)
+        check_pin(options, package)
+        admit(package, options, way.keys)
+        check_fits(package, model)
+        return package
+
+    def write(
+        step: Step, who: str, old: Package, new: Package | None, reason: str, counts: Counts | None
+    ) -> None:
+        if options.model.endswith(".onnx") and step != "shadow":
+            event("store", 0, f"the next start is with {options.model} again (engine.model)")
+        store.record(
+            way.station.name, step, who=who, model=options.model,
+            old=old, new=new, reason=reason, probation=counts,
+        )  # fmt: skip
+
+    previous, probation = _before(store, way.station, model)
+    return Changeover(
+        engine,
+        model,
+        options.probation,
+        Ways(
+            find=find,
+            crews=lambda package, shadow: way.crews(package, shadow=shadow),
+            write=write,
+            decide=decide,
+            changed=changed,
+            event=event,
+            is_held=is_held,
+        ),
+        previous=previous,
+        probation=probation,
+    )
+
+
+def _before(store: Store, station: Station, model: Package) -> tuple[Package | None, Counts | None]:
+    """Where a rollback leads that is asked of this start, and a probation that goes on."""
+    state = store.state(station.name)
+    active = state.active if state and state.model == station.engine.model else None
+    if state is None or active is None or active.content_sha256 != model.content_sha256:
+        return None, None
+    previous = state.previous
+    found = store.holding(previous.content_sha256, previous.file_sha256) if previous else None
+    return found and shown(found, station.engine.tiles), state.probation
