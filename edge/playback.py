@@ -7,10 +7,10 @@ was, instants and faults included, and compared with what was decided then.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,23 +20,15 @@ from edge.app import CameraFor, Rig, rigged, scheduled
 from edge.children import arm_process
 from edge.core import box
 from edge.core.clock import SystemClock, VirtualClock
-from edge.core.config import (
-    ControllerOptions,
-    EngineOptions,
-    FootageOptions,
-    LimitOptions,
-    PublishOptions,
-    RecordingOptions,
-    RecordsOptions,
-    Station,
-)
+from edge.core.config import FootageOptions, Station
 from edge.core.errors import FootageError, PackageError, RecordsError
-from edge.core.history import Session
+from edge.core.history import Session, named, served
 from edge.core.ledger import Balance
 from edge.core.pool import View
 from edge.core.ports import Clock
-from edge.core.types import PartRecord
+from edge.core.types import PartRecord, Serving
 from edge.historian.report.flips import Flip
+from edge.judged import Comparison
 from edge.loop import inspect
 from edge.recorded import (
     Difference,
@@ -47,38 +39,31 @@ from edge.recorded import (
     script,
 )
 from edge.replay import Journal, Label, Report, report
+from edge.rerun import (
+    MORE_SLOTS,
+    RECORDING_SUFFIX,
+    Warn,
+    check_kept,
+    judges_of,
+    opened,
+    resolved,
+    station_again,
+    station_for,
+)
+from edge.rerun import Asked as Asked
+from edge.rerun import Pace as Pace
 from edge.stats import DecisionDigest
 from models import package
 from models.package import Package
-from sensors.footage import open_footage
+from sensors.footage import open_footage, refuse_recordings
 from sensors.grabber import UnreadError
-from sensors.mcap import Recording, open_recording
+from sensors.mcap import Recording
 from sensors.paced import Paced
 from sensors.scheduled import Rows
 
-RECORDING_SUFFIX = ".mcap"
-SLOTS = 16  # decoding ahead and recording share them
-MORE_SLOTS = 8  # than were recorded with: pictures may be recorded anew
 
-Pace = Literal["max", "recorded"] | float  # or so many times as fast as recorded
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A replay as a person asks for it.
-
-    model: "" for the one that a recording names. span: parts of a recording, as recorded, first and
-    last. record, records: where to keep what happens, as a station would; None for nowhere.
-    """
-
-    footage: Path
-    model: str = ""
-    split: str = "test"
-    pace: Pace = "max"
-    provider: str | None = None  # None: cpu, or as recorded
-    threads: int | None = None  # None: 2, or as recorded
-    span: tuple[int | None, int | None] = (None, None)
-    record: Path | None = None
-    records: Path | None = None
+def nobody(line: str) -> None:
+    """Hears no warnings."""
 
 
 class Played(NamedTuple):
@@ -88,31 +73,26 @@ class Played(NamedTuple):
     records: list[PartRecord]
 
 
-Warn = Callable[[str], None]
-
-
-def _nobody(line: str) -> None:
-    """Hears no warnings."""
-
-
-def replay(asked: Asked, warn: Warn = _nobody) -> Played:
+def replay(asked: Asked, warn: Warn = nobody) -> Played:
     """Replay footage, or a recording, and score it.
 
     pace "max" is a virtual clock: lock-step for footage, every instant as it was for a recording.
     Otherwise time is real, deadlines and all.
     """
-    _check_kept(asked)
+    check_kept(asked)
     if asked.footage.suffix.lower() == RECORDING_SUFFIX:
         return _replay_recording(asked, warn)
     if asked.span != (None, None):
         raise FootageError(f"{asked.footage}: --from, --to and --part are for recordings (.mcap)")
     if not asked.model:
+        if asked.footage.is_dir():
+            refuse_recordings(asked.footage)
         raise PackageError("--model: missing; footage that is no recording does not name one")
     model = package.find(asked.model)
     footage = open_footage(asked.footage, split=asked.split, views=model.manifest.views)
     with tempfile.TemporaryDirectory(prefix="edge-replay-") as folder:
         camera = FootageOptions(path=str(asked.footage), split=asked.split)
-        station = _station(asked, camera, asked.model, Path(folder))
+        station = station_for(asked, camera, asked.model, Path(folder))
         rows: Rows = footage
         if isinstance(asked.pace, float):
             rows = Paced(footage, asked.pace)
@@ -128,7 +108,7 @@ def replay_on(
     folder: Path,
     *,
     lockstep: bool,
-    warn: Warn = _nobody,
+    warn: Warn = nobody,
 ) -> Played:
     """Replay opened footage on a station with an arm of its own that logs into `folder`."""
     clock = VirtualClock() if lockstep else SystemClock()
@@ -170,6 +150,7 @@ def _run(
         with realtime.tuned(station.realtime):
             balance: Balance = inspect(rig.inspection, lambda: False)
             rig.end(balance)
+            journal.finish()
             if lockstep:
                 _check_all_kept(rig)
             elif rig.history and (lost := rig.history.lost_pictures):
@@ -180,10 +161,16 @@ def _run(
         balance=balance,
         arm_log=arm_log,
         real_time=not lockstep,
-        provider=station.engine.provider,
+        provider=_provider(station, journal.records),
         model_sha256=model.file_sha256,
     )
     return Played(scored, journal.records)
+
+
+def _provider(station: Station, records: Sequence[PartRecord]) -> str:
+    """What the parts were served by; several where one gave up; else what was asked for."""
+    served_by = dict.fromkeys(one.serving.provider for one in records if one.serving)
+    return ", ".join(served_by or station.engine.providers)
 
 
 def _check_all_kept(rig: Rig) -> None:
@@ -197,11 +184,14 @@ def _check_all_kept(rig: Rig) -> None:
 
 
 def _replay_recording(asked: Asked, warn: Warn) -> Played:
-    recording = _opened(asked, warn)
-    model = _package(asked, recording)
+    recording = opened(asked, warn)
+    model, asked = resolved(asked, recording)
+    if len(then := judges_of(recording)) > 1:
+        by = ", ".join(map(named, then))
+        warn(f"parts were judged by {by}; now all are by {asked.model} on {asked.provider}")
     if asked.pace != "max":
         with tempfile.TemporaryDirectory(prefix="edge-replay-") as folder:
-            station = _station_again(asked, recording.session, Path(folder), 0)
+            station = station_again(asked, recording.session, Path(folder), 0)
             rows: Rows = recording
             if isinstance(asked.pace, float):
                 rows = Paced(recording, asked.pace)
@@ -214,7 +204,7 @@ def play(recording: Recording, model: Package, asked: Asked, warn: Warn) -> Play
     parts = scripted(recording)
     clock = RecordedClock(parts)
     with tempfile.TemporaryDirectory(prefix="edge-replay-") as folder:
-        station = _station_again(asked, recording.session, Path(folder), MORE_SLOTS)
+        station = station_again(asked, recording.session, Path(folder), MORE_SLOTS)
         return _run(
             station,
             model,
@@ -244,8 +234,10 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
     judged parts had their picture looked at again. unseen ones had no picture any more, and their
     answer was taken as it was. The rest never had an answer in time: what became of them follows
-    from what was recorded of the camera, the workers and the machine. elsewhere: what is not as it
-    was recorded with; where it is empty, decisions are bit-exact (CPU provider).
+    from what was recorded of the camera, the workers and the machine. left_out: where several
+    packages or providers judged the parts, those that others judged than the one replayed with, by
+    name; no other figure counts them. elsewhere: what is not as it was recorded with; where it is
+    empty, decisions are bit-exact (CPU provider).
     """
 
     parts: int
@@ -255,29 +247,53 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     recorded_sha256: str
     replayed_sha256: str
     elsewhere: list[str]
+    left_out: dict[str, int] = {}
 
 
-def verify(asked: Asked, warn: Warn = _nobody) -> Verified:
-    """Play a recording and compare every decision with the recorded one."""
+def verify(asked: Asked, warn: Warn = nobody) -> Verified:
+    """Play a recording and compare every decision with the recorded one.
+
+    warn: told of parts that are left out, too.
+    """
     if asked.footage.suffix.lower() != RECORDING_SUFFIX:
         raise FootageError(f"{asked.footage}: --verify is for recordings (.mcap)")
-    recording = _opened(asked, warn)
-    was = [row.record for row in recording.rows]
-    parts = scripted(recording)
-    if not any(one.is_judged for one in parts):
-        raise FootageError(f"{asked.footage}: nothing to compare: no part has verdict and picture")
-    model = _package(asked, recording)
-    played = play(recording, model, asked, warn)
-    found: list[Difference] = differences(was, played.records)
-    return Verified(
-        parts=len(was),
-        judged=sum(one.is_judged for one in parts),
-        unseen=sum(bool(one.record.frame_ns) and one.row < 0 for one in parts),
-        differences=[str(one) for one in found],
-        recorded_sha256=_digest([one.record for one in parts]),
-        replayed_sha256=_digest(played.records),
-        elsewhere=elsewhere(recording.session, asked, model),
+    recording = opened(asked, warn)
+    was, parts = [row.record for row in recording.rows], scripted(recording)
+    model, asked = resolved(asked, recording)
+    compared = Comparison(
+        was,
+        recording.session,
+        content_sha256=model.content_sha256,
+        provider=asked.provider or recording.session.provider,
     )
+    some = [parts[place] for place in compared.places]
+    if not any(one.is_judged for one in some):
+        raise FootageError(f"{asked.footage}: nothing to compare: {_why(compared, asked)}")
+    for line in compared.left_out():
+        warn(line)
+    played = play(recording, model, asked, warn)
+    numbers = {one.record.part for one in some}  # of this run
+    theirs = {was[place].part for place in compared.places} | {0}
+    found: list[Difference] = differences(was, played.records)
+    then = (elsewhere(recording.session, asked, model, one) for one in compared.judges)
+    return Verified(
+        parts=len(some),
+        judged=sum(one.is_judged for one in some),
+        unseen=sum(bool(one.record.frame_ns) and one.row < 0 for one in some),
+        differences=[str(one) for one in found if one.part in theirs],
+        recorded_sha256=_digest([one.record for one in some]),
+        replayed_sha256=_digest([one for one in played.records if one.part in numbers]),
+        elsewhere=list(dict.fromkeys(line for lines in then for line in lines)),
+        left_out=dict(compared.others.most_common()),
+    )
+
+
+def _why(compared: Comparison, asked: Asked) -> str:
+    """Why no part can be compared."""
+    if not compared.others:
+        return "no part has verdict and picture"
+    by = ", ".join(f"{name} ({parts})" for name, parts in compared.others.most_common())
+    return f"parts were judged by {by}; none with its picture by {asked.model} on {asked.provider}"
 
 
 def _digest(records: Sequence[PartRecord]) -> str:
@@ -287,18 +303,24 @@ def _digest(records: Sequence[PartRecord]) -> str:
     return digest.hexdigest()
 
 
-def elsewhere(session: Session, asked: Asked, model: Package) -> list[str]:
-    """What decisions may depend on and is not as it was recorded with."""
+def elsewhere(
+    session: Session, asked: Asked, model: Package, judge: Serving | None = None
+) -> list[str]:
+    """What decisions may depend on and is not as it was recorded with.
+
+    judge: of the parts in question; None for what the session began with.
+    """
+    judge = judge or served(None, session)
     now = {
         "package": model.content_sha256,
-        "provider": asked.provider or session.provider,
-        "threads": str(asked.threads or session.threads),
+        "provider": asked.provider or judge.provider,
+        "threads": str(asked.threads or judge.threads),
         "instruction sets": " ".join(box.instruction_sets()),
     } | box.libraries()
     was = {
-        "package": session.content_sha256,
-        "provider": session.provider,
-        "threads": str(session.threads),
+        "package": judge.content_sha256,
+        "provider": judge.provider,
+        "threads": str(judge.threads),
         "instruction sets": " ".join(session.instruction_sets),
     } | session.versions
     return [
@@ -308,9 +330,11 @@ def elsewhere(session: Session, asked: Asked, model: Package) -> list[str]:
     ]
 
 
-def against(asked: Asked, new_model: str, warn: Warn = _nobody) -> list[Flip]:
+def against(asked: Asked, new_model: str, warn: Warn = nobody) -> list[Flip]:
     """Replay with two packages and list the parts whose verdict changes."""
     plain = msgspec.structs.replace(asked, pace="max")
+    if asked.footage.suffix.lower() == RECORDING_SUFFIX:  # so that both run on the same provider
+        _, plain = resolved(plain, opened(plain, nobody))
     old = replay(plain, warn)
     other = msgspec.structs.replace(plain, model=new_model, record=None, records=None)
     new = replay(other, warn)
@@ -329,7 +353,7 @@ def pictures(asked: Asked, parts: Iterable[int]) -> Iterator[View | None]:
     """The first picture of each part, numbered as replayed, rising; None for one that is lost."""
     rows = _source(asked)
     model = package.find(asked.model) if asked.model else None
-    views = model.manifest.views if model else _opened(asked, _nobody).views
+    views = model.manifest.views if model else opened(asked, nobody).views
     arrays = {view.name: np.zeros(view.shape, view.dtype) for view in views}
     name = next(view.name for view in views if view.kind == "picture")
     reader = rows.reader()
@@ -348,92 +372,6 @@ def pictures(asked: Asked, parts: Iterable[int]) -> Iterator[View | None]:
 def _source(asked: Asked) -> Rows:
     """The parts themselves, for their labels and pictures."""
     if asked.footage.suffix.lower() == RECORDING_SUFFIX:
-        return _opened(asked, _nobody)
+        return opened(asked, nobody)
     views = package.find(asked.model).manifest.views
     return open_footage(asked.footage, split=asked.split, views=views)
-
-
-# ---- what a replay runs on ----
-
-
-def _opened(asked: Asked, warn: Warn) -> Recording:
-    recording = open_recording(asked.footage, warn=warn)
-    first, last = asked.span
-    if (first, last) != (None, None):
-        recording = recording.select(first=first, last=last)
-    if not recording.rows:
-        raise FootageError(f"{asked.footage}: holds no parts")
-    return recording
-
-
-def _package(asked: Asked, recording: Recording) -> Package:
-    """The package asked for, else the very one that the recording was made with."""
-    if asked.model:
-        found = package.find(asked.model)
-        recording.check(found.manifest.views)
-        return found
-    session = recording.session
-    wanted = session.content_sha256
-    if session.package in package.zoo_index():
-        found = package.find(session.package)
-        if found.content_sha256 == wanted:
-            return found
-    raise FootageError(
-        f"{asked.footage}: recorded with package {session.package}, content sha256 {wanted}, "
-        "which is not in the zoo; give its file with --model"
-    )
-
-
-def _station(asked: Asked, camera: FootageOptions, model: str, folder: Path) -> Station:
-    return Station(
-        camera=camera,
-        engine=EngineOptions(
-            model=model, provider=asked.provider or "cpu", threads=asked.threads or 2
-        ),
-        controller=ControllerOptions(bind=f"ipc://{folder}/station.ipc"),
-        slots=SLOTS,
-        limits=LimitOptions.warnings(),  # a replay decides about parts, it stops no line
-        records=_records(asked),
-        recording=_recording(asked),
-    )
-
-
-def _station_again(asked: Asked, session: Session, folder: Path, more_slots: int) -> Station:
-    """The station of a recording, with an arm of its own in place of the machine."""
-    try:
-        was = msgspec.json.decode(session.options, type=Station)
-    except msgspec.MsgspecError as error:
-        raise FootageError(f"{asked.footage}: its station's options: {error}") from None
-    engine = msgspec.structs.replace(
-        was.engine,
-        model=asked.model or session.package,
-        provider=asked.provider or was.engine.provider,
-        threads=asked.threads or was.engine.threads,
-    )
-    return msgspec.structs.replace(
-        was,
-        engine=engine,
-        slots=was.slots + more_slots,
-        controller=ControllerOptions(
-            bind=f"ipc://{folder}/station.ipc", pose_for=was.controller.pose_for
-        ),
-        publish=PublishOptions(),
-        limits=LimitOptions.warnings(),
-        records=_records(asked),
-        recording=_recording(asked),
-    )
-
-
-def _records(asked: Asked) -> RecordsOptions:
-    return RecordsOptions(path=str(asked.records) if asked.records else "", min_free_gib=0.0)
-
-
-def _recording(asked: Asked) -> RecordingOptions:
-    return RecordingOptions(path=str(asked.record) if asked.record else "", keep="all")
-
-
-def _check_kept(asked: Asked) -> None:
-    if asked.record and asked.record.suffix.lower() != RECORDING_SUFFIX:
-        raise FootageError(f"--record {asked.record}: ends in {RECORDING_SUFFIX}")
-    if asked.record and asked.record.exists():
-        raise FootageError(f"--record {asked.record}: exists; nothing is overwritten")

@@ -32,8 +32,10 @@ from edge.core.types import (
     Outcome,
     PartRecord,
     Prediction,
+    Serving,
     Trigger,
 )
+from edge.judged import was_judged
 from models.decode import MAX_REGIONS
 from sensors.grabber import UnreadError
 
@@ -59,9 +61,7 @@ class Scripted(NamedTuple):
     @property
     def is_judged(self) -> bool:
         """Its answer came in time, from a picture that can be looked at again."""
-        decision = self.record.decision
-        told = decision.verdict is not None or decision.fault is Fault.UNFIT_IMAGE
-        return told and self.record.answered_ns > 0 and self.row >= 0
+        return self.row >= 0 and was_judged(self.record)
 
 
 def script(records: Sequence[PartRecord], has_picture: Callable[[int], bool]) -> list[Scripted]:
@@ -283,6 +283,10 @@ class RecordedEngine:
         self.ready, self.trouble = True, ""
 
     @property
+    def serving(self) -> Serving | None:
+        return self._engine.serving
+
+    @property
     def outstanding(self) -> bool:
         """A worker is at it."""
         return bool(self._judging)
@@ -308,7 +312,12 @@ class RecordedEngine:
             record = one.record
             at_ns = record.answered_ns if record.answered_ns else record.decided_ns
             answer = Answer(
-                frame.part, frame.slot, frame.generation, outcome, detail=record.decision.detail
+                frame.part,
+                frame.slot,
+                frame.generation,
+                outcome,
+                detail=record.decision.detail,
+                serving=record.serving,  # nobody judges it now
             )
             self._keep(min(at_ns, decide_by_ns - 1), answer)
 

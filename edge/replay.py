@@ -6,19 +6,20 @@ The words are ARCHITECTURE's: caught, escape, held, defaulted, overkill, detecti
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edge.core.figures import auroc
+from edge.core.figures import PICTURE_FAULTS, auroc
 from edge.core.ledger import Balance
 from edge.core.types import Action, Fault, PartRecord, Verdict
 from edge.stats import (
     DecisionDigest,
     is_deadline_miss,
     is_overrun,
+    is_picture_overrun,
     percentiles,
     session_ms,
     spans,
@@ -31,19 +32,41 @@ Percentiles = dict[str, float] | None
 class Journal:
     """A recorder that keeps everything; for replays and demonstrations, which end."""
 
+    SHOWN = 3  # warnings of a kind; the others are counted
+
     def __init__(self, warn: Callable[[str], None] | None = None) -> None:
-        """warn: told once for each part whose picture is missing or broken."""
+        """warn: told of the first parts with a missing or broken picture, and of other trouble."""
         self.records: list[PartRecord] = []
         self.events: Counter[str] = Counter()
-        self._warn = warn
+        self._warn = warn or _nobody
+        self._untold: dict[str, Counter[str]] = {}  # of a kind, how often for which reason
 
     def part(self, record: PartRecord) -> None:
         self.records.append(record)
 
     def event(self, kind: str, part: int, detail: str) -> None:
         self.events[kind] += 1
-        if self._warn and kind in _WORTH_A_WARNING:
+        if kind not in _WORTH_A_WARNING:
+            return
+        if self.events[kind] <= self.SHOWN:
             self._warn(f"part {part}: {kind}: {detail}" if part else f"{kind}: {detail}")
+        else:
+            reason = detail.rpartition(": ")[2]  # without the file that it is about
+            self._untold.setdefault(kind, Counter())[reason] += 1
+
+    def finish(self) -> None:
+        """Tell how many more warnings of each kind there were, and the most frequent reasons."""
+        for kind, reasons in self._untold.items():
+            shown = reasons.most_common(self.SHOWN)
+            for reason, times in shown:
+                self._warn(f"and {times} more {kind}: {reason}")
+            if others := reasons.total() - sum(times for _, times in shown):
+                self._warn(f"and {others} more {kind}, for other reasons")
+        self._untold.clear()
+
+
+def _nobody(line: str) -> None:
+    """Hears no warnings."""
 
 
 _WORTH_A_WARNING = frozenset(
@@ -54,11 +77,9 @@ _WORTH_A_WARNING = frozenset(
 )
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a replay; counts of labelled parts are None for unlabelled footage."""
+class Fared(msgspec.Struct, frozen=True, kw_only=True):
+    """How labelled parts fared, as every report of known parts says it; None without labels."""
 
-    parts: int
-    scored: int
     good: int | None
     defect: int | None
     caught: int | None
@@ -71,8 +92,25 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     detection: float | None
     overkill_rate: float | None
     auroc: float | None
+
+
+UNLABELLED: dict[str, Any] = dict.fromkeys(Fared.__struct_fields__)
+
+
+class Report(Fared, frozen=True, kw_only=True):
+    """The result of a replay.
+
+    actions: parts by what their on-time verdict led to, the others under default. picture_overruns:
+    of the overruns, those whose picture could not be judged, and nothing else was late. real_time:
+    without, no instant was on a real clock, and there is no latency.
+    """
+
+    parts: int
+    scored: int
+    actions: dict[str, int]
     deadline_misses: int
     overruns: int
+    picture_overruns: int
     late_commands: int
     commands: int
     acks: int
@@ -82,6 +120,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     frame_to_command_ms: Percentiles
     session_ms: Percentiles
     overhead_ms: Percentiles
+    real_time: bool
     decisions_sha256: str
     provider: str
     model_sha256: str
@@ -110,8 +149,10 @@ def report(
         **_labelled(records, label),
         parts=balance.triggers,
         scored=sum(record.decision.score is not None for record in records),
+        actions=by_action(Counter(map(action, records))),
         deadline_misses=sum(is_deadline_miss(record) for record in records),
         overruns=sum(is_overrun(record) for record in records),
+        picture_overruns=sum(is_picture_overrun(record) for record in records),
         late_commands=late_commands(arm_log),
         commands=sum(record.command_id > 0 for record in records),
         acks=balance.acks,
@@ -121,27 +162,52 @@ def report(
         frame_to_command_ms=percentiles([after for _, after, _ in timed]),
         session_ms=percentiles(sessions),
         overhead_ms=percentiles([latency - session for latency, _, session in timed]),
+        real_time=real_time,
         decisions_sha256=digest.hexdigest(),
         provider=provider,
         model_sha256=model_sha256,
     )
 
 
+def none_judged(parts: int, faults: Mapping[str, int]) -> bool:
+    """Whether there were parts, and no picture of any could be judged."""
+    return 0 < parts == sum(faults.get(fault, 0) for fault in PICTURE_FAULTS)
+
+
+def action(record: PartRecord) -> str:
+    """What a part's on-time verdict led to; `default` without one."""
+    return _DEFAULT if record.decision.verdict is None else str(record.decision.action)
+
+
+def by_action(found: Counter[str]) -> dict[str, int]:
+    """Counts of `action`, all of them, in their order."""
+    return {name: found[name] for name in (*map(str, Action), _DEFAULT)}
+
+
+_DEFAULT = "default"
+
+
 def _labelled(records: list[PartRecord], label: Label) -> dict[str, Any]:
     """The fields that need labels; all None when any part has none."""
     labels = [label(record.part) for record in records]
     if not records or None in labels:
-        fields = Report.__struct_fields__
-        return dict.fromkeys(fields[fields.index("good") : fields.index("auroc") + 1])
+        return UNLABELLED
     bad = [name == "defect" for name in labels]
-    outcomes = Counter((_outcome(record), b) for record, b in zip(records, bad, strict=True))
-    good, defect = bad.count(False), bad.count(True)
-    overkill, held = outcomes["fail", False], outcomes["held", False]
+    outcomes = Counter((outcome(record), b) for record, b in zip(records, bad, strict=True))
     scores = [
         (record.decision.score, b)
         for record, b in zip(records, bad, strict=True)
         if record.decision.score is not None
     ]
+    return fared(outcomes, auroc([s for s, _ in scores], [b for _, b in scores]))
+
+
+def fared(outcomes: Counter[tuple[str, bool]], area: float | None) -> dict[str, Any]:
+    """The fields of Fared. outcomes: of `outcome`, and whether the part is defective."""
+    good, defect = (
+        sum(parts for (_, bad), parts in outcomes.items() if bad is kind) for kind in (False, True)
+    )
+    overkill, held = outcomes["fail", False], outcomes["held", False]
     return {
         "good": good,
         "defect": defect,
@@ -154,11 +220,11 @@ def _labelled(records: list[PartRecord], label: Label) -> dict[str, Any]:
         "defaulted_defect": outcomes["defaulted", True],
         "detection": outcomes["fail", True] / defect if defect else None,
         "overkill_rate": (overkill + held) / good if good else None,
-        "auroc": auroc([s for s, _ in scores], [b for _, b in scores]),
+        "auroc": area,
     }
 
 
-def _outcome(record: PartRecord) -> str:
+def outcome(record: PartRecord) -> str:
     """What became of a part: accepted | fail | held | defaulted.
 
     An ACCEPT that the controller could not prove fresh became its default there; a part that

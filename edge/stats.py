@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 
+from edge.core import figures
 from edge.core.clock import NS_PER_MS
 from edge.core.types import Action, Cause, Fault, PartRecord
 
@@ -38,8 +39,14 @@ def percentiles(values: list[float]) -> dict[str, float] | None:
 
 def is_overrun(record: PartRecord) -> bool:
     """A deadline miss, or a command received after act_by."""
-    in_time = 0 < record.received_ns <= record.deadline.act_by_ns  # 0: never heard of
-    return is_deadline_miss(record) or not in_time
+    act_by_ns = record.deadline.act_by_ns
+    return figures.is_overrun(record.decision.verdict, record.received_ns, act_by_ns)
+
+
+def is_picture_overrun(record: PartRecord) -> bool:
+    """An overrun of the picture alone: there was none that could be judged, and time was."""
+    act_by_ns = record.deadline.act_by_ns
+    return figures.is_picture_overrun(record.decision.fault, record.received_ns, act_by_ns)
 
 
 def is_deadline_miss(record: PartRecord) -> bool:

@@ -24,6 +24,7 @@ from edge.archive.identity import Settings
 from edge.archive.inspector import Inspector
 from edge.archive.items import Item
 from edge.archive.work import Outcome, work
+from edge.core.box import INSTALL_ARCHIVE
 from edge.core.errors import ConfigError, EdgeError, EngineError, WireError
 
 OWN = ("local", "auto")  # of this machine: started here, or found running
@@ -154,7 +155,7 @@ def _ray() -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module("ray")
     except ImportError:
-        raise ConfigError("--ray needs Ray: install the extra `archive`") from None
+        raise ConfigError(f"--ray needs Ray (extra `archive`): {INSTALL_ARCHIVE}") from None
 
 
 def _reach(address: str) -> None:

@@ -51,6 +51,11 @@ class Results:
         there = table.about(self.file(item))
         return there.digest if there else ""
 
+    def parts(self, item: str) -> int:
+        """How many parts its results have; 0 without any."""
+        there = table.about(self.file(item))
+        return there.parts if there else 0
+
     def put(self, item: str, data: bytes) -> None:
         """Write an item's file, whole or not at all."""
         file = self.file(item)

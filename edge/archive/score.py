@@ -25,7 +25,7 @@ Outcomes = Callable[[Iterator[tuple[Item, str]]], Iterator[Outcome]]
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """An item as it is finished, for who watches; reason is why it failed."""
+    """An item as it is finished, for who watches; parts of its results, reason why it failed."""
 
     item: str
     state: Literal["done", "reused", "failed"]
@@ -111,6 +111,7 @@ class _Run:
             self._take(outcome)
 
     def _take(self, outcome: Outcome) -> None:
+        parts = outcome.parts
         match outcome.state:
             case "done":
                 self._results.put(outcome.item, outcome.data)
@@ -118,9 +119,10 @@ class _Run:
                 self._judged += outcome.parts
             case "reused":
                 self._reused.append(outcome.item)
+                parts = self._results.parts(outcome.item)
             case "failed":
                 self._failed[outcome.item] = outcome.reason
-        told = Finished(outcome.item, outcome.state, outcome.parts, outcome.reason)
+        told = Finished(outcome.item, outcome.state, parts, outcome.reason)
         self._progress(told)
 
     def summary(self, name: str, settings: Settings, ignored: int, seconds: float) -> Summary:

@@ -13,13 +13,14 @@ import numpy as np
 from edge.archive import table
 from edge.core.errors import RecordsError
 from edge.core.figures import auroc
-from edge.core.types import PartRecord, Verdict
+from edge.core.types import PartRecord
+from edge.replay import UNLABELLED, Fared, action, by_action, fared, outcome
 from edge.stats import DecisionDigest
 
 _CHUNK = 65_536  # scores kept as Python's own before they are packed
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(Fared, frozen=True, kw_only=True):
     """What came of an archive; parts and every count of them are of the items done and reused.
 
     items = done + reused + failed. failed: item -> reason. stale: results in the folder that are
@@ -28,8 +29,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     none was. notes: item -> what to know of it, such as a recording that was cut short.
     processors: the kinds that took part; with two, scores may differ in the last bits.
 
-    Counts of labelled parts have a replay's names (edge.replay.Report); None where no part has a
-    label. A part without one counts in parts, scored and faults alone. decisions_sha256 is
+    A part without a label counts in parts, scored, actions (edge.replay.Report's) and faults alone.
+    decisions_sha256 is
     edge.stats.DecisionDigest over the items in order (edge.archive.items.order), its sequence
     counting 1, 2, 3 .. through all of them: what one process comes to that takes the whole
     archive as one footage. So an archive of one footage has the digest of its `edge replay`.
@@ -50,18 +51,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     parts_per_s: float | None
     parts: int
     scored: int
-    good: int | None
-    defect: int | None
-    caught: int | None
-    escapes: int | None
-    overkill: int | None
-    held_good: int | None
-    held_defect: int | None
-    defaulted_good: int | None
-    defaulted_defect: int | None
-    detection: float | None
-    overkill_rate: float | None
-    auroc: float | None
+    actions: dict[str, int]
     faults: dict[str, int]
     notes: dict[str, str]
     processors: tuple[str, ...]
@@ -93,13 +83,14 @@ class _Scores:
 
 
 def count(files: Iterable[Path]) -> dict[str, Any]:
-    """The fields of a Summary from `parts` on, of results read in the archive's order.
+    """The fields of a Summary that follow from the parts, read in the archive's order.
 
     RecordsError for a file that is gone or damaged.
     """
     digest, scores = DecisionDigest(), _Scores()
-    piles: Counter[tuple[str, Verdict | None]] = Counter()
+    outcomes: Counter[tuple[str, bool]] = Counter()
     faults: Counter[str] = Counter()
+    actions: Counter[str] = Counter()
     processors: set[str] = set()
     notes: dict[str, str] = {}
     parts = scored = 0
@@ -114,7 +105,9 @@ def count(files: Iterable[Path]) -> dict[str, Any]:
             parts += 1
             decision = record.decision
             digest.add(_numbered(record, parts))
-            piles[truth or "", decision.verdict] += 1
+            actions[action(record)] += 1
+            if truth:
+                outcomes[outcome(record), truth == "defect"] += 1
             if decision.fault is not None:
                 faults[decision.fault] += 1
             if decision.score is not None:
@@ -124,7 +117,8 @@ def count(files: Iterable[Path]) -> dict[str, Any]:
     return {
         "parts": parts,
         "scored": scored,
-        **_labelled(piles, scores),
+        "actions": by_action(actions),
+        **(fared(outcomes, scores.auroc()) if outcomes else UNLABELLED),
         "faults": dict(sorted(faults.items())),
         "notes": notes,
         "processors": tuple(sorted(processors)),
@@ -135,27 +129,3 @@ def count(files: Iterable[Path]) -> dict[str, Any]:
 def _numbered(record: PartRecord, number: int) -> PartRecord:
     """The record as one process would count it that took the whole archive as one footage."""
     return msgspec.structs.replace(record, number=number)
-
-
-def _labelled(piles: Counter[tuple[str, Verdict | None]], scores: _Scores) -> dict[str, Any]:
-    good = sum(count for (truth, _), count in piles.items() if truth == "good")
-    defect = sum(count for (truth, _), count in piles.items() if truth == "defect")
-    if not good + defect:
-        fields = Summary.__struct_fields__
-        return dict.fromkeys(fields[fields.index("good") : fields.index("auroc") + 1])
-    overkill, held_good = piles["good", Verdict.FAIL], piles["good", Verdict.INDETERMINATE]
-    caught = piles["defect", Verdict.FAIL]
-    return {
-        "good": good,
-        "defect": defect,
-        "caught": caught,
-        "escapes": piles["defect", Verdict.PASS],
-        "overkill": overkill,
-        "held_good": held_good,
-        "held_defect": piles["defect", Verdict.INDETERMINATE],
-        "defaulted_good": piles["good", None],
-        "defaulted_defect": piles["defect", None],
-        "detection": caught / defect if defect else None,
-        "overkill_rate": (overkill + held_good) / good if good else None,
-        "auroc": scores.auroc(),
-    }

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edge.archive.identity import Identity
+from edge.core.box import INSTALL_ARCHIVE
 from edge.core.errors import ConfigError
 from edge.core.types import (
     Action,
@@ -66,7 +67,7 @@ def pyarrow(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ConfigError("archives need pyarrow: install the extra `archive`") from None
+        raise ConfigError(f"archives need pyarrow (extra `archive`): {INSTALL_ARCHIVE}") from None
 
 
 def encode(

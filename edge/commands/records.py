@@ -18,6 +18,9 @@ Database = Annotated[Path, typer.Argument(metavar="DB", help="The records' datab
 Since = Annotated[str, typer.Option(help="From then on: 2026-11-22, 2026-11-22T10:00, 2h, 3d.")]
 Until = Annotated[str, typer.Option(help="And before then.")]
 Lot = Annotated[str, typer.Option(help="Of this lot.")]
+OfPackage = Annotated[
+    str, typer.Option(help="Judged by it: its name, or the first 8 or more digits of its digest.")
+]
 SHOWN = 20  # rows and problems on the terminal
 
 
@@ -34,13 +37,16 @@ class RowVerdict(StrEnum):
 def verify_records(
     database: Database,
     head: Annotated[
-        str, typer.Option(help="A hash that must occur, such as that of a published checkpoint.")
+        str, typer.Option(help="A HASH or EVENT:HASH that must occur, as an earlier verify told.")
     ] = "",
-    public_key: Annotated[str, typer.Option(help="The key that must have signed, as hex.")] = "",
+    public_key: Annotated[
+        str, typer.Option(help="The key that must have signed, in hex, as verify tells it.")
+    ] = "",
     json: JsonFile = None,
 ) -> None:
     """Check the chain, the signatures and every row; exit code 1 where something was altered."""
     from edge.historian.records.verify import verify
+    from edge.page.words import count
 
     check_json(json)
     found = verify(database, head=head or None, public_key=public_key or None)
@@ -51,10 +57,15 @@ def verify_records(
         f"{found.events} events, {found.parts} parts, {found.sessions} sessions, "
         f"{found.checkpoints} checkpoints, {found.removed} events removed by retention"
     )
-    typer.echo(f"head {found.head_event} {found.head}, {found.unsigned} events after a signature")
+    typer.echo(f"head {found.head_event}:{found.head}")
+    typer.echo(f"public key {found.public_key}")
     if found.problems:
-        typer.echo(f"edge: {database}: {len(found.problems)} problems", err=True)
+        typer.echo(f"edge: {database}: {count(len(found.problems), 'problem')}", err=True)
         raise typer.Exit(1)
+    typer.echo(
+        f"nothing was altered: chain, signatures and rows agree; "
+        f"{count(found.unsigned, 'event')} after the last signature"
+    )
 
 
 @records_app.command("query")
@@ -66,6 +77,7 @@ def query_records(
     type_: Annotated[str, typer.Option("--type", help="A defect's type, or a fault.")] = "",
     part: Annotated[int | None, typer.Option(min=1, help="A part's number.")] = None,
     lot: Lot = "",
+    package: OfPackage = "",
     limit: Annotated[int | None, typer.Option(min=0, help="At most so many.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV, every column.")] = False,
     parquet: Annotated[
@@ -76,12 +88,12 @@ def query_records(
     import sys
 
     from edge.historian.records import export
-    from edge.historian.records.query import count, query
+    from edge.historian.records.query import query
 
     check_file("--parquet", parquet)
     if csv and parquet:
         raise EdgeError("--csv and --parquet are two answers to one question; give one")
-    asked = _asked(since, until, lot) | {
+    asked = _asked(since, until, lot, package) | {
         "verdict": verdict.value if verdict else None,
         "type": type_ or None,
         "part": part,
@@ -92,11 +104,8 @@ def query_records(
         written = export.to_parquet(query(database, limit=limit, **asked), parquet)
         typer.echo(f"{written} parts in {parquet}")
     else:
-        most = SHOWN if limit is None else limit
-        for row in query(database, limit=most, **asked):
-            typer.echo(_line(row))
-        found = count(database, **asked)
-        typer.echo(f"{found} parts" + (f", the first {most} shown" if found > most else ""))
+        _list(database, SHOWN if limit is None else limit, asked)
+    _tell_unknown(database, asked)
 
 
 @records_app.command("show")
@@ -132,14 +141,17 @@ def export_records(
     since: Since = "",
     until: Until = "",
     lot: Lot = "",
+    package: OfPackage = "",
 ) -> None:
     """Write parts, their events and their evidence into a folder of their own."""
     from edge.historian.records.handover import hand_over
 
-    written = hand_over(database, out, **_asked(since, until, lot))
+    asked = _asked(since, until, lot, package)
+    written = hand_over(database, out, **asked)
     typer.echo(
         f"{written.parts} parts, {written.events} events, {written.pictures} pictures: {out}"
     )
+    _tell_unknown(database, asked)
 
 
 @app.command()
@@ -149,6 +161,7 @@ def report(
     since: Since = "",
     until: Until = "",
     lot: Lot = "",
+    package: OfPackage = "",
     json: JsonFile = None,
 ) -> None:
     """Write the shift report: yield, escapes, defects, latency, faults, on one printable page."""
@@ -159,17 +172,20 @@ def report(
 
     check_json(json)
     check_file("--html", html)
-    asked = _asked(since, until, lot)
+    asked = _asked(since, until, lot, package)
     shift = write(
         html,
         database,
         since_ns=asked["since_ns"] or 0,
         until_ns=asked["until_ns"] or 0,
         lot=lot,
+        package=package,
         utc_offset_s=time.localtime().tm_gmtoff,
         written_utc_ns=utc_ns(),
     )
     write_json(json, shift)
+    typer.echo(f"{shift.total.parts} parts: {html}")
+    _tell_unknown(database, asked)
 
 
 @app.command()
@@ -184,7 +200,7 @@ def recover(
     typer.echo(f"{found.parts} parts recovered, {found.lost_bytes} bytes lost: {out}")
 
 
-def _asked(since: str, until: str, lot: str) -> dict[str, Any]:
+def _asked(since: str, until: str, lot: str, package: str) -> dict[str, Any]:
     from edge.core.clock import utc_ns
     from edge.historian.records.when import parse_when
 
@@ -193,26 +209,67 @@ def _asked(since: str, until: str, lot: str) -> dict[str, Any]:
         "since_ns": parse_when(since, now_utc_ns) if since else None,
         "until_ns": parse_when(until, now_utc_ns) if until else None,
         "lot": lot or None,
+        "package": package or None,
     }
 
 
-def _line(row: Any) -> str:
+def _tell_unknown(database: Path, asked: dict[str, Any]) -> None:
+    from edge.historian.records.query import unknown
+
+    for line in unknown(database, **asked):
+        typer.echo(f"edge: {line}", err=True)
+
+
+_HEADER = ("trigger, UTC", "part", "verdict, fault", "action", "score", "latency, ms")
+_MORE = "lot, defect type, overrun"
+
+
+def _list(database: Path, most: int, asked: dict[str, Any]) -> None:
+    from edge.historian.records.query import count, query, sessions
+
+    # On a replay's virtual clock a latency means nothing.
+    virtual = {one.session for one in sessions(database) if one.virtual}
+    judge = ""
+    for row in query(database, limit=most, **asked):
+        if not judge:
+            typer.echo(_columns(*_HEADER, _MORE))
+        elif judge != _judge(row):
+            typer.echo(f"-- judged by {_judge(row)}; before by {judge}")
+        judge = _judge(row)
+        typer.echo(_line(row, timed=row.session not in virtual))
+    found = count(database, **asked)
+    typer.echo(f"{found} parts" + (f", the first {most} shown" if found > most else ""))
+
+
+def _columns(utc: str, part: str, verdict: str, action: str, *more: str) -> str:
+    score, latency, words = more
+    return (
+        f"{utc:27}  {part:>8}  {verdict:14} {action:7} {score:>8} {latency:>11}  {words}".rstrip()
+    )
+
+
+def _line(row: Any, *, timed: bool) -> str:
+    from edge.core.figures import is_picture_overrun
     from edge.historian.records.when import utc_text
 
     score = "-" if row.score is None else f"{row.score:.4f}"
-    latency = "-" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"
+    latency = f"{row.latency_ms:.2f}" if timed and row.latency_ms is not None else "-"
     verdict = row.verdict or row.fault or row.cause
-    words = (row.lot, row.defect_type, "overrun" if row.overrun else "")
-    more = "  ".join(word for word in words if word)
-    return (
-        f"{utc_text(row.utc_ns)}  {row.part:>8}  {verdict:14} {row.action:7} "
-        f"{score:>8} {latency:>11}  {more}".rstrip()
-    )
+    overrun = "overrun" if row.overrun else ""
+    if is_picture_overrun(row.fault, row.received_ns, row.act_by_ns):
+        overrun = "overrun (picture)"
+    words = "  ".join(word for word in (row.lot, row.defect_type, overrun) if word)
+    return _columns(utc_text(row.utc_ns), str(row.part), verdict, row.action, score, latency, words)
+
+
+def _judge(row: Any) -> str:
+    return f"{row.package} ({row.content_sha256[:12]}) on {row.provider}"
 
 
 def _tell(found: Any) -> None:
     import msgspec
 
+    from edge.core.history import named
     from edge.historian.records.when import utc_text
 
     if found.row is None:
@@ -221,6 +278,9 @@ def _tell(found: Any) -> None:
         for name, value in msgspec.structs.asdict(found.row).items():
             if value not in (None, "", "[]"):
                 typer.echo(f"{name:16} {value}")
+    if found.serving is not None:
+        one = found.serving
+        typer.echo(f"{'served by':16} {named(one)}, {one.threads} threads, {one.precision}")
     for event in found.events:
         typer.echo(
             f"event {event.event:>8}  {utc_text(event.utc_ns)}  {event.kind:10} {event.body}"

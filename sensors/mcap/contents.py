@@ -202,7 +202,9 @@ class Contents:
         del self._half[message.part]
         if message.part in self.parts:
             raise ValueError(f"part {message.part} is there twice")
-        part = part_of(cast(PartMessages, tuple(half[topic] for topic in JSON_TOPICS)))
+        part = part_of(
+            cast(PartMessages, tuple(half[topic] for topic in JSON_TOPICS)), self.session
+        )
         self.parts[message.part] = part
         at_utc_ns = utc_ns(self.session, part.opened.deadline.trigger_ns)
         self._loose.discard((at_utc_ns, part.record.part & 0xFFFF_FFFF))

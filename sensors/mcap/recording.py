@@ -120,7 +120,11 @@ def open_recording(path: str | Path, *, warn: Callable[[str], None] | None = Non
         lost_bytes=lost_bytes,
     )
     if warn and not recording.whole:
-        warn(f"{path}: cut short; {len(rows)} parts are whole, {lost_bytes} bytes are lost")
+        lost = f", {lost_bytes} bytes are lost" if lost_bytes else ""
+        warn(
+            f"{path}: no index: still being written, or cut short; "
+            f"{len(rows)} parts are whole{lost}"
+        )
     if warn and not recording.exact:
         warn(f"{path}: its pictures are JPEG, so that a replay is not exact")
     return recording

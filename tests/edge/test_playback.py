@@ -6,14 +6,19 @@ import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import onnx
 import pytest
 
 from edge.core.errors import FootageError, PackageError
+from edge.core.history import Closed, served
+from edge.historian.footage import FootageWriter
 from edge.historian.records.query import query
 from edge.historian.records.verify import verify as verify_records
 from edge.playback import Asked, against, elsewhere, pictures, replay, verify
+from edge.rerun import opened, resolved
 from models import package
+from models.store import Store
 from sensors.mcap import open_recording
 from sensors.synthetic import PartGenerator
 from sensors.synthetic_camera import write_footage
@@ -144,6 +149,91 @@ def test_what_is_not_as_it_was_recorded_with_is_named(recorded):
         "instruction sets",
         "onnxruntime",
     ]
+
+
+@pytest.fixture
+def mixed(recorded, other, tmp_path) -> Path:
+    """The recording of a station that was given the strict package after 16 of the 24 parts."""
+    strict = replay(Asked(footage=recorded / "footage", model=str(other))).records
+    limits = package.load(other)
+    recording = open_recording(recorded / "out.mcap")
+    session = msgspec.structs.replace(recording.session, version="1")
+    own = served(None, session)
+    theirs = msgspec.structs.replace(
+        own,
+        package="strict-part",
+        version="2",
+        content_sha256=limits.content_sha256,
+        pass_below=-1e9,
+        fail_from=-1e9,
+    )
+    path = tmp_path / "mixed.mcap"
+    writer = FootageWriter(path, session)
+    reader = recording.reader()
+    arrays = {view.name: np.zeros(view.shape, view.dtype) for view in recording.views}
+    for place, row in enumerate(recording.rows):
+        serving, decision = own, row.record.decision
+        if place >= 16:
+            serving, decision = theirs, strict[place].decision
+        record = msgspec.structs.replace(row.record, serving=serving, decision=decision)
+        reader.fill(place, arrays)
+        writer.part(row.opened, Closed(record, "kept"), arrays)
+    reader.close()
+    writer.close()
+    return path
+
+
+def test_parts_of_another_package_are_counted_and_not_compared(mixed, other):
+    digest = package.load(other).content_sha256[:12]
+    told: list[str] = []
+    found = verify(Asked(footage=mixed), told.append)
+    assert (found.parts, found.judged, found.unseen) == (16, 16, 0)
+    assert (found.differences, found.elsewhere) == ([], [])
+    assert found.left_out == {f"strict-part 2 ({digest}) on cpu": 8}
+    assert found.replayed_sha256 == found.recorded_sha256
+    assert told == [f"8 parts judged by strict-part 2 ({digest}) on cpu: not compared"]
+
+
+def test_so_are_the_others_when_that_package_is_replayed(mixed, other):
+    found = verify(Asked(footage=mixed, model=str(other)))
+    assert (found.parts, found.judged) == (8, 8)
+    assert (found.differences, found.elsewhere) == ([], [])
+    ((name, parts),) = found.left_out.items()
+    assert (name.startswith(f"{MODEL} 1 ("), parts) == (True, 16)
+
+
+def test_a_span_of_one_package_is_judged_by_it(mixed, other):
+    with pytest.raises(FootageError, match="recorded with package strict-part, content sha256"):
+        verify(Asked(footage=mixed, span=(18, None)))  # not in the zoo
+    found = verify(Asked(footage=mixed, span=(18, None), model=str(other)))
+    assert (found.parts, found.differences, found.left_out) == (7, [], {})
+
+
+def test_an_installed_package_is_found_by_its_digest(mixed, other, tmp_path, monkeypatch):
+    recording = open_recording(mixed)
+    digest = package.load(other).content_sha256
+    monkeypatch.setattr(Store, "at", lambda option="": Store(tmp_path / "store"))
+    Store.at().install(other)
+    asked = Asked(footage=mixed, span=(recording.rows[17].record.part, None))
+    found = verify(asked)
+    assert (found.parts, found.differences, found.elsewhere) == (7, [], [])
+    model, whole = resolved(asked, opened(asked, lambda line: None))
+    assert package.find(whole.model).content_sha256 == model.content_sha256 == digest
+
+
+def test_a_package_that_judged_none_of_several_is_refused(mixed):
+    twin = Path(__file__).parents[2] / "models" / "zoo" / "twins" / "synthetic-part-fp32.onnx"
+    with pytest.raises(FootageError, match=r"nothing to compare: parts were judged by .* \(16\), "):
+        verify(Asked(footage=mixed, model=str(twin)))
+
+
+def test_a_plain_replay_says_that_it_judges_them_all(mixed, other):
+    told: list[str] = []
+    played = replay(Asked(footage=mixed), told.append)
+    assert played.report.parts == PARTS
+    assert len(told) == 1
+    assert "strict-part 2 (" in told[0]
+    assert told[0].endswith(f"; now all are by {MODEL} on cpu")
 
 
 MISTAKES = [

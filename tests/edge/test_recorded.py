@@ -19,6 +19,7 @@ from edge.core.types import (
     Fault,
     PartRecord,
     Prediction,
+    Serving,
     ViewSpec,
 )
 from edge.loop import Inspection, inspect
@@ -207,6 +208,17 @@ def test_parts_around_one_stall_are_decided_as_they_were_in_the_turns_after_it()
 def test_a_part_whose_picture_was_lost_is_answered_as_it_was():
     records = [recorded("fail", part, 100 * part * MS) for part in (1, 2, 3)]
     assert differences(records, played(records, lambda row: row != 1)) == []
+
+
+def test_what_another_package_judged_is_decided_by_its_limits_where_its_picture_is_lost():
+    strict = Serving("strict", "2", "b" * 64, "openvino", 1, "int8", 0.05, 0.06)
+    records = [recorded("pass", part, 100 * part * MS) for part in (1, 2, 3)]
+    failed = POLICY.decide(2, Prediction(0.1), serving=strict)
+    records[1] = msgspec.structs.replace(records[1], decision=failed, serving=strict)
+    again = played(records, lambda row: row != 1, ["pass"] * 3)
+    assert [record.decision.verdict for record in again] == ["pass", "fail", "pass"]
+    assert again[1].serving == strict
+    assert differences(records, again) == []
 
 
 def test_parts_are_numbered_anew_when_they_begin_in_the_middle():

@@ -149,7 +149,7 @@ class FootageWriter:
         decided_ns = record.decided_ns or deadline.trigger_ns
         sent_ns = record.sent_ns or decided_ns
         instants = (decided_ns, sent_ns, record.acked_ns or sent_ns)
-        told = messages_of(opened, record, picture)
+        told = messages_of(opened, record, picture, self._session)
         for topic, message, at_ns in zip(JSON_TOPICS, told, instants, strict=True):
             self._wait(topic, record.part, at_ns, _encode(message))
         if picture == "kept":

@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 
+from edge.core.history import Swapped
 from edge.core.types import Action, Cause, Fault, Record, Verdict
 
 KEY, SESSION, TRIGGER, DECISION = "key", "session", "trigger", "decision"
@@ -63,7 +64,10 @@ class Triggered(Record, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Lost(Record, frozen=True, omit_defaults=True, kw_only=True):
-    """A part that was left open: its trigger, and what was told of it since."""
+    """A part that was left open: its trigger, and what was told of it since.
+
+    served: as that of the last part decided before it.
+    """
 
     number: int
     encoder: int | None = None
@@ -77,13 +81,15 @@ class Lost(Record, frozen=True, omit_defaults=True, kw_only=True):
     confirmed: Action | None = None
     evidence: str | None = None
     footage: str | None = None
+    served: Swapped | None = None
 
 
 class Decided(Record, frozen=True, omit_defaults=True, kw_only=True):
     """Everything of a decided part but its command and ack.
 
     It repeats the trigger, so that a row follows from it alone once retention has removed that.
-    done to footage: what had been told of the part before it was closed.
+    done to footage: what had been told of the part before it was closed. served: what judged it,
+    or would have, as far as that is not what the session began with.
     """
 
     number: int
@@ -114,6 +120,7 @@ class Decided(Record, frozen=True, omit_defaults=True, kw_only=True):
     confirmed: Action | None = None
     evidence: str | None = None
     footage: str | None = None
+    served: Swapped | None = None
 
 
 class Commanded(Record, frozen=True):

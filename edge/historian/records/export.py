@@ -12,6 +12,7 @@ from typing import Any, TextIO, get_args, get_type_hints
 
 import msgspec
 
+from edge.core.box import INSTALL_ARCHIVE
 from edge.core.errors import RecordsError
 from edge.historian.records.rows import COLUMNS, PartRow
 from edge.historian.records.when import utc_text
@@ -45,9 +46,7 @@ def to_parquet(rows: Iterable[PartRow], path: Path | str) -> int:
         arrow = importlib.import_module("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:
-        raise RecordsError(
-            "Parquet needs pyarrow; install the extra: pip install 'edge-inspection[archive]'"
-        ) from None
+        raise RecordsError(f"Parquet needs pyarrow (extra `archive`): {INSTALL_ARCHIVE}") from None
     path = Path(path)
     part = path.with_name(f"{path.name}.part")
     schema = _schema(arrow)

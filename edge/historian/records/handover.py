@@ -11,7 +11,7 @@ import msgspec
 from edge.core.errors import RecordsError
 from edge.historian.evidence import folder_of
 from edge.historian.records import export, store
-from edge.historian.records.query import as_event, query
+from edge.historian.records.query import Asked, as_event, query
 from edge.historian.records.rows import PartRow
 from edge.historian.records.verify import verify
 
@@ -33,6 +33,7 @@ def hand_over(
     since_ns: int | None = None,
     until_ns: int | None = None,
     lot: str | None = None,
+    package: str | None = None,
 ) -> HandedOver:
     """Write parts.csv, events.jsonl, verified.json and evidence/ into a new folder.
 
@@ -44,7 +45,8 @@ def hand_over(
         raise RecordsError(f"{out}: exists; nothing is overwritten")
     found = verify(database)
     out.mkdir(parents=True)
-    rows = list(query(database, since_ns=since_ns, until_ns=until_ns, lot=lot))
+    asked = Asked(since_ns=since_ns, until_ns=until_ns, lot=lot, package=package)
+    rows = list(query(database, **asked))
     with (out / "parts.csv").open("w", encoding="utf-8", newline="") as file:
         export.to_csv(rows, file)
     (out / "verified.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from edge.core.history import Session
+from edge.core.history import Session, Swapped
 from edge.historian.records import bodies
-from edge.historian.records.bodies import Change, Detail, Kept, Triggered, Words
+from edge.historian.records.bodies import Change, Decided, Detail, Kept, Triggered, Words
 from edge.historian.records.group import Stage
 
 
@@ -28,7 +28,8 @@ class OpenPart:
 class Known(NamedTuple):
     """A session where its writer left off.
 
-    lot: the one in force. number: of its last message on record. highest: of its parts.
+    lot: the one in force. number: of its last message on record. highest: of its parts. served:
+    what the last decided part was served by, as far as it is not what the session began with.
     """
 
     session: Session
@@ -37,6 +38,7 @@ class Known(NamedTuple):
     lot: str = ""
     number: int = 0
     highest: int = 0
+    served: Swapped | None = None
 
 
 def stages(connection: sqlite3.Connection) -> dict[int, Stage]:
@@ -66,6 +68,7 @@ def known(connection: sqlite3.Connection, number: int) -> Known | None:
         _lot(connection, session, begun),
         heard[0] if heard else 0,
         max((*(last or (0,)), *parts)),
+        _served(connection, number),
     )
 
 
@@ -73,15 +76,22 @@ def unfinished(connection: sqlite3.Connection) -> list[Known]:
     """The sessions that did not end, and what they left open."""
     found = connection.execute("SELECT body FROM sessions WHERE closed IS NULL ORDER BY event")
     those = [msgspec.json.decode(body, type=Session) for (body,) in found.fetchall()]
-    return [Known(session, _open(connection, session.session)) for session in those]
+    return [
+        Known(
+            session,
+            _open(connection, session.session),
+            served=_served(connection, session.session),
+        )
+        for session in those
+    ]
 
 
-def session_before(connection: sqlite3.Connection, station: str) -> Session | None:
-    """The last session of a station; None where there is none."""
+def session_before(connection: sqlite3.Connection, station: str) -> Known | None:
+    """The last session of a station, its open parts left out; None where there is none."""
     for (body,) in connection.execute("SELECT body FROM sessions ORDER BY event DESC"):
         session = msgspec.json.decode(body, type=Session)
         if session.station == station:
-            return session
+            return Known(session, {}, served=_served(connection, session.session))
     return None
 
 
@@ -120,6 +130,21 @@ def _words(connection: sqlite3.Connection, session: int, part: int) -> Words:
         elif kind in bodies.LATE_KINDS:
             words.hear(kind, msgspec.json.decode(body, type=Detail).detail)
     return words
+
+
+def _served(connection: sqlite3.Connection, session: int) -> Swapped | None:
+    """What the last decided part was served by; None for what the session began with."""
+    last = connection.execute(  # along the index of part and session, from its end
+        "SELECT part FROM parts WHERE session = ? AND cause <> 'lost' ORDER BY part DESC LIMIT 1",
+        (session,),
+    ).fetchone()
+    if last is None:
+        return None
+    found = connection.execute(
+        "SELECT body FROM events WHERE part = ? AND part > 0 AND session = ? AND kind = ?",
+        (last[0], session, bodies.DECISION),
+    ).fetchone()
+    return msgspec.json.decode(found[0], type=Decided).served if found else None
 
 
 def _lot(connection: sqlite3.Connection, session: Session, begun: int) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import msgspec
 
 from edge.core.errors import RecordsError
-from edge.core.history import Session
-from edge.core.types import Fault, Verdict
-from edge.historian.records import rows, store
+from edge.core.history import Session, served
+from edge.core.types import Fault, Serving, Verdict
+from edge.historian.records import bodies, rows, store
 from edge.historian.records.rows import PartRow
 
 NONE = "none"  # as a verdict: parts that defaulted or were lost, and so have none
@@ -23,7 +24,9 @@ class Asked(TypedDict, total=False):
     """Which parts: those for which all that is given holds.
 
     since_ns and until_ns are of the trigger in UTC, the first included, the last not. verdict is
-    one of edge.core.types.Verdict, or none. type is a defect's type, or a fault's name.
+    one of edge.core.types.Verdict, or none. type is a defect's type, or a fault's name. package is
+    the name of what judged the part, or at least 8 first digits of its content digest; it is looked
+    for along the time, so give one.
     """
 
     since_ns: int | None
@@ -32,6 +35,7 @@ class Asked(TypedDict, total=False):
     type: str | None
     part: int | None
     lot: str | None
+    package: str | None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -48,11 +52,15 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """Everything of one part. row is None while it is open."""
+    """Everything of one part. row is None while it is open.
+
+    serving: what judged it, or would have; None of one that was not decided.
+    """
 
     session: Session | None
     row: PartRow | None
     events: tuple[Event, ...]
+    serving: Serving | None = None
 
 
 def query(
@@ -84,26 +92,81 @@ def show(path: Path | str, part: int, session: int | None = None) -> Shown:
     events = "SELECT event, session, part, kind, at_ns, utc_ns, body, hash FROM events"
     with store.reading(Path(path)) as connection:
         if session is None:
-            found = connection.execute(
-                "SELECT session FROM events WHERE part = ? AND part > 0 ORDER BY event DESC",
-                (part,),
-            ).fetchone()
-            session = found[0] if found else 0
+            session = next(iter(_sessions_of(connection, part)), 0)
         key = (part, session)
         row = connection.execute(f"{rows.SELECT} WHERE part = ? AND session = ?", key).fetchone()
         told = connection.execute(
             f"{events} WHERE part = ? AND part > 0 AND session = ? ORDER BY event", key
         ).fetchall()
         if row is None and not told:
-            raise RecordsError(f"{path}: part {part}: not in these records")
+            raise RecordsError(f"{path}: part {part}: {_elsewhere(connection, *key)}")
         body = connection.execute(
             "SELECT body FROM sessions WHERE session = ?", (session,)
         ).fetchone()
-    return Shown(
-        msgspec.json.decode(body[0], type=Session) if body else None,
-        PartRow(*row) if row else None,
-        tuple(map(as_event, told)),
+    described = msgspec.json.decode(body[0], type=Session) if body else None
+    happened = tuple(map(as_event, told))
+    return Shown(described, PartRow(*row) if row else None, happened, _serving(described, happened))
+
+
+def _sessions_of(connection: sqlite3.Connection, part: int) -> list[int]:
+    """The sessions that had a part of this number, the last one first."""
+    sql = (
+        "SELECT session FROM events WHERE part = ? AND part > 0 "
+        "GROUP BY session ORDER BY max(event) DESC"
     )
+    return [session for (session,) in connection.execute(sql, (part,))]
+
+
+def _elsewhere(connection: sqlite3.Connection, part: int, session: int) -> str:
+    """Why a part is not found: the sessions that have one of its number, or the numbers here."""
+    if others := _sessions_of(connection, part):
+        return f"not in session {session}; sessions that have it: {_listed(map(str, others))}"
+    first, last = connection.execute("SELECT min(part), max(part) FROM parts").fetchone()
+    if first is None:
+        return "not in these records; they have no part yet"
+    return f"not in these records; they have parts {first} to {last}"
+
+
+def unknown(path: Path | str, **asked: Unpack[Asked]) -> list[str]:
+    """What was asked for and no part on record has, whatever its time; with those that some have.
+
+    One line for a type, lot or package; none where each of them occurs.
+    """
+    lines = []
+    with store.reading(Path(path)) as connection:
+        for name, sql in _THERE.items():
+            value = asked.get(name)
+            if not value:
+                continue
+            where, values = _where(cast(Asked, {name: value}))
+            if connection.execute(f"SELECT 1 FROM parts{where} LIMIT 1", values).fetchone():
+                continue
+            there = [str(one) for (one,) in connection.execute(sql)]
+            lines.append(f"{name} {value!r}: no part on record has it; there are: {_listed(there)}")
+    return lines
+
+
+# Each from an index, but for the packages: what may be asked for instead.
+_THERE = {
+    "type": "SELECT DISTINCT defect_type FROM parts WHERE defect_type <> '' "
+    "UNION SELECT DISTINCT fault FROM parts WHERE fault IS NOT NULL",
+    "lot": "SELECT DISTINCT lot FROM parts WHERE lot <> ''",
+    "package": "SELECT DISTINCT package FROM parts",
+}
+_MOST_LISTED = 20
+
+
+def _listed(names: Iterable[str]) -> str:
+    there = list(names)
+    more = f" and {len(there) - _MOST_LISTED} more" if len(there) > _MOST_LISTED else ""
+    return ", ".join(there[:_MOST_LISTED]) + more if there else "none"
+
+
+def _serving(session: Session | None, happened: tuple[Event, ...]) -> Serving | None:
+    decided = next((one.body for one in happened if one.kind == bodies.DECISION), None)
+    if session is None or decided is None:
+        return None
+    return served(msgspec.json.decode(decided, type=bodies.Decided).served, session)
 
 
 def sessions(path: Path | str) -> list[Session]:
@@ -148,4 +211,7 @@ def _where(asked: Asked) -> tuple[str, list[int | str]]:
         term("part = ?", part)
     if lot := asked.get("lot"):
         term("lot = ? AND lot <> ''", lot)
+    if package := asked.get("package"):
+        sql = rows.OF_PACKAGE.format("?")
+        term(sql, *(package,) * sql.count("?"))
     return (f" WHERE {' AND '.join(terms)}" if terms else ""), values

@@ -2,8 +2,9 @@
 
 Columns not spelled out by their name: utc_ns is the trigger's, worker_ns, began_ns and ended_ns
 are the engine worker's stamps; session_ms is ended - began, None where the model did not run;
-latency_ms is trigger to command received, None without a verdict. overrun: no verdict, or the
-command was not received by act_by. done and confirmed are the first word on each; confirmed is the
+latency_ms is trigger to command received, None without a verdict. overrun is that of
+edge/core/figures.py. package to fail_from are what judged the part, or would have; of a lost part,
+what served the last one before it. done and confirmed are the first word on each; confirmed is the
 action by which the part was seen to leave. event is the last one of the part's closing.
 """
 
@@ -13,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from edge.core.history import Session
-from edge.core.types import Cause, Record
+from edge.core.figures import is_overrun
+from edge.core.history import Session, served
+from edge.core.types import Cause, Record, Serving
 from edge.historian.records.bodies import Acked, Commanded, Decided, Lost, encode
 
 NS_PER_MS = 1_000_000
@@ -75,6 +77,11 @@ COLUMNS = PartRow.__struct_fields__
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM parts"
 INSERT = f"INSERT INTO parts ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 LATE = ("done", "confirmed", "evidence", "footage")  # what may still be told when a part is closed
+JUDGE = ("package", "content_sha256", "provider", "pass_below", "fail_from")
+# Parts of a package: by its name, or by the first digits of its content digest.
+OF_PACKAGE = (
+    "(package = {0} OR length({0}) >= 8 AND substr(content_sha256, 1, length({0})) = lower({0}))"
+)
 LATE_AT = tuple(COLUMNS.index(name) for name in LATE)
 KEY_AT = (COLUMNS.index("session"), COLUMNS.index("part"))
 EVENT_AT = COLUMNS.index("event")
@@ -101,7 +108,6 @@ def row(session: Session, closing: Closing) -> Row:
     received_ns = ack.received_ns if ack else 0
     trigger_ns, act_by_ns = told.trigger_ns, told.act_by_ns
     timed = received_ns != 0 and told.cause is Cause.VERDICT
-    late = told.verdict is None or not 0 < received_ns <= act_by_ns
     ran = told.ended_ns > 0
     return (
         closing.session,
@@ -110,11 +116,7 @@ def row(session: Session, closing: Closing) -> Row:
         told.encoder,
         _utc_ns(session, trigger_ns),
         told.lot,
-        session.package,
-        session.content_sha256,
-        session.provider,
-        session.pass_below,
-        session.fail_from,
+        *_judge(served(told.served, session)),
         told.verdict and told.verdict.value,
         told.action.value,
         told.cause.value,
@@ -143,7 +145,7 @@ def row(session: Session, closing: Closing) -> Row:
         told.confirmed and told.confirmed.value,
         (received_ns - trigger_ns) / NS_PER_MS if timed else None,
         (told.ended_ns - told.began_ns) / NS_PER_MS if ran else None,
-        late,
+        is_overrun(told.verdict, received_ns, act_by_ns),
         told.picture,
         told.evidence,
         told.footage,
@@ -153,6 +155,7 @@ def row(session: Session, closing: Closing) -> Row:
 
 def lost_row(session: Session, part: int, event: int, lost: Lost) -> Row:
     """The row of a part that its station left open."""
+    judge = _judge(served(lost.served, session))
     known = {
         "session": session.session,
         "part": part,
@@ -160,11 +163,7 @@ def lost_row(session: Session, part: int, event: int, lost: Lost) -> Row:
         "encoder": lost.encoder,
         "utc_ns": _utc_ns(session, lost.trigger_ns),
         "lot": lost.lot,
-        "package": session.package,
-        "content_sha256": session.content_sha256,
-        "provider": session.provider,
-        "pass_below": session.pass_below,
-        "fail_from": session.fail_from,
+        **dict(zip(JUDGE, judge, strict=True)),
         "cause": CAUSE_LOST,
         "truth": lost.truth,
         "defect_type": lost.defect_type,
@@ -188,6 +187,17 @@ _NOTHING: dict[str, Any] = {
     "regions": "[]",
     "picture": "none",
 }
+
+
+def _judge(serving: Serving) -> tuple[str, str, str, float, float]:
+    """The columns of JUDGE."""
+    return (
+        serving.package,
+        serving.content_sha256,
+        serving.provider,
+        serving.pass_below,
+        serving.fail_from,
+    )
 
 
 def _utc_ns(session: Session, at_ns: int) -> int:

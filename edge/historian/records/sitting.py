@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.core.history import Changed, Closed, Ended, Noted, Opened, Session, Told
+from edge.core.history import Changed, Closed, Ended, Noted, Opened, Told
 from edge.historian.records import bodies, telling
 from edge.historian.records.bodies import Change, Detail, Kept, Left, encode
 from edge.historian.records.group import Group, Stage
@@ -20,20 +20,21 @@ class Sitting:
         self._group, self._is_written = group, is_written
         self.session, self.ended = known.session, known.ended
         self._open, self._lot, self._highest = known.open, known.lot, known.highest
+        self._served = known.served
 
     def stages(self) -> dict[int, Stage]:
         """The open parts by the event of their trigger."""
         number = self.session.session
         return {one.event: one.stage(number, part) for part, one in self._open.items()}
 
-    def begin(self, before: Session | None) -> None:
+    def begin(self, before: Known | None) -> None:
         """The session's own event, and what changed since the one before."""
         session = self.session
         at_ns, utc_ns = session.started_ns, session.started_utc_ns
         body = encode(session)
         event = self._add(bodies.SESSION, body, at_ns=at_ns, utc_ns=utc_ns)
         self._group.begin(session.session, event, body)
-        for change in telling.changes(before, session) if before else ():
+        for change in telling.changes(before.session, before.served, session) if before else ():
             self._add(bodies.CHANGE, encode(change), at_ns=at_ns, utc_ns=utc_ns)
 
     def lose(self, utc_ns: int) -> None:
@@ -83,13 +84,8 @@ class Sitting:
                 self._stray(closed, part, utc_ns)
                 return
             opened = OpenPart(0, telling.unseen(record, self._lot))
-        closing = Closing(
-            self.session.session,
-            part,
-            0,
-            record.decided_ns,
-            telling.decided(closed, opened.trigger, opened.words),
-        )
+        decided = telling.decided(closed, opened.trigger, opened.words, self.session)
+        closing = Closing(self.session.session, part, 0, record.decided_ns, decided)
         events = [(bodies.DECISION, record.decided_ns, encode(closing.decided))]
         if command := telling.commanded(record):
             events.append((bodies.COMMAND, record.sent_ns, encode(command)))
@@ -101,7 +97,7 @@ class Sitting:
             closing.event = self._add(kind, body, part=part, at_ns=at_ns, utc_ns=utc_ns)
         self._group.close(row(self.session, closing))
         self._open.pop(part, None)
-        self._highest = max(self._highest, part)
+        self._highest, self._served = max(self._highest, part), decided.served
 
     def _take_noted(self, noted: Noted, utc_ns: int) -> None:
         kind = f"noted.{noted.kind}" if noted.kind in bodies.OURS else noted.kind
@@ -121,7 +117,7 @@ class Sitting:
         """Close the session, and what it left open as lost."""
         number = self.session.session
         for part, left_open in self._open.items():
-            lost = telling.lost(left_open.trigger, left_open.words)
+            lost = telling.lost(left_open.trigger, left_open.words, self._served)
             event = self._add(bodies.LOST, encode(lost), part=part, utc_ns=utc_ns)
             self._group.close(lost_row(self.session, part, event, lost))
         self._open = {}

@@ -6,9 +6,11 @@ import math
 
 import msgspec
 
-from edge.core.history import Closed, Opened, Session
+from edge.core.history import Closed, Opened, Session, Swapped, served, swapped
 from edge.core.types import PartRecord
 from edge.historian.records.bodies import Acked, Change, Commanded, Decided, Lost, Triggered, Words
+
+NEW_SESSION = "a new session"  # why something changed that no person changed in a running station
 
 
 def triggered(opened: Opened, lot: str) -> Triggered:
@@ -31,8 +33,8 @@ def unseen(record: PartRecord, lot: str) -> Triggered:
     return triggered(Opened(record.part, record.number, record.encoder, record.deadline), lot)
 
 
-def decided(closed: Closed, trigger: Triggered, words: Words) -> Decided:
-    """The body of a part's decision."""
+def decided(closed: Closed, trigger: Triggered, words: Words, session: Session) -> Decided:
+    """The body of a part's decision; session: as it began."""
     record = closed.record
     decision, deadline, stamps = record.decision, record.deadline, record.stamps
     return Decided(
@@ -64,6 +66,7 @@ def decided(closed: Closed, trigger: Triggered, words: Words) -> Decided:
         confirmed=words.confirmed,
         evidence=words.evidence,
         footage=words.footage,
+        served=swapped(record.serving, session),
     )
 
 
@@ -81,31 +84,36 @@ def acked(record: PartRecord) -> Acked | None:
     return Acked(record.applied, record.received_ns)
 
 
-def lost(trigger: Triggered, words: Words) -> Lost:
-    """The body of a part that was left open."""
-    return Lost(**msgspec.structs.asdict(trigger), **msgspec.structs.asdict(words))
+def lost(trigger: Triggered, words: Words, last: Swapped | None) -> Lost:
+    """The body of a part that was left open. last: what the last decided part was served by."""
+    told = msgspec.structs.asdict(trigger) | msgspec.structs.asdict(words)
+    return Lost(**told, served=last)
 
 
-def changes(before: Session, after: Session) -> list[Change]:
-    """What decides about parts and is not as it was in the session before, by name."""
-    old, new = _facts(before), _facts(after)
+def changes(before: Session, last: Swapped | None, after: Session) -> list[Change]:
+    """What decides about parts and is not as it was in the session before, by name.
+
+    last: what the last part of the session before was served by; it may have begun with another.
+    """
+    old, new = _facts(before, last), _facts(after, None)
     return [
-        Change(name, after.who, old.get(name, ""), new.get(name, ""), "a new session")
+        Change(name, after.who, old.get(name, ""), new.get(name, ""), NEW_SESSION)
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
 
 
-def _facts(session: Session) -> dict[str, str]:
+def _facts(session: Session, told: Swapped | None) -> dict[str, str]:
+    serving = served(told, session)
     facts = {
-        "package": session.package,
-        "content_sha256": session.content_sha256,
-        "precision": session.precision,
-        "pass_below": f"{session.pass_below:.9g}",
-        "fail_from": f"{session.fail_from:.9g}",
+        "package": serving.package,
+        "content_sha256": serving.content_sha256,
+        "precision": serving.precision,
+        "pass_below": f"{serving.pass_below:.9g}",
+        "fail_from": f"{serving.fail_from:.9g}",
         "cpu": " ".join((session.cpu, *session.instruction_sets)).strip(),
-        "engine.provider": session.provider,
-        "engine.threads": str(session.threads),
+        "provider": serving.provider,  # what the station file asks for is `engine.provider`
+        "threads": str(serving.threads),
         **{f"versions.{name}": version for name, version in session.versions.items()},
     }
     return facts | session.settings

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from edge.core.history import Session
 from edge.historian.report.count import Cell
+from edge.historian.report.judges import limits_of
 from edge.historian.report.shift import Chain, Change, Conservation, Ran, Sitting
 from edge.historian.report.source import Known, Source, Told
 
@@ -16,7 +17,7 @@ MOST_BROKEN = 10
 
 
 class Stretch(NamedTuple):
-    """Parts of one session, lot and judge; first and last are the source's own numbers of them."""
+    """Parts of one session, lot and judge."""
 
     session: int
     lot: str
@@ -26,27 +27,29 @@ class Stretch(NamedTuple):
     pass_below: float | None
     fail_from: float | None
     parts: int
-    first: int
-    last: int
     least_budget_ms: float
     most_budget_ms: float
 
 
 def stretches(source: Source) -> list[Stretch]:
-    """In the order of their first parts; a session has one provider, a digest one package."""
+    """In the order of their first parts; a digest has one package."""
     found = source.rows("""
         SELECT session, coalesce(lot, ''), coalesce(package, ''), coalesce(content_sha256, ''),
-            coalesce(provider, ''), pass_below, fail_from, count(*), min(number), max(number),
+            coalesce(provider, ''), pass_below, fail_from, count(*),
             min(act_by_ns - trigger_ns) / 1e6, max(act_by_ns - trigger_ns) / 1e6 FROM scope
-        GROUP BY 1, 2, 4, 6, 7 ORDER BY min(utc_ns)""")
+        GROUP BY 1, 2, 4, 5, 6, 7 ORDER BY min(utc_ns)""")
     return [Stretch(*row) for row in found]
 
 
 def notes(source: Source, counted: Iterable[Stretch]) -> list[Told]:
-    """The events that the report speaks of, oldest first; of a lot, those of its sessions."""
+    """The events that the report speaks of, oldest first.
+
+    Of a lot or a package, those of the sessions of their parts.
+    """
     noted = source.told(KINDS, source.since_ns)
     ids = {one.session for one in counted}
-    return [note for note in noted if not source.lot or note.session in ids]
+    narrowed = source.lot or source.package
+    return [note for note in noted if not narrowed or note.session in ids]
 
 
 def lots(counted: Iterable[Stretch]) -> dict[str, int]:
@@ -106,7 +109,7 @@ def ran(counted: Iterable[Stretch]) -> list[Ran]:
     """What judged the parts, the most parts first."""
     found: Counter[tuple[str, str, str, tuple[float, ...]]] = Counter()
     for one in counted:
-        limits = tuple(limit for limit in (one.pass_below, one.fail_from) if limit is not None)
+        limits = limits_of(one.pass_below, one.fail_from)
         found[one.package, one.content_sha256, one.provider, limits] += one.parts
     return [
         Ran(package=package, content_sha256=digest, provider=provider, limits=limits, parts=parts)
@@ -120,21 +123,25 @@ def budgets_ms(counted: Iterable[Stretch]) -> tuple[float, ...]:
     return tuple(sorted({round(ms, 2) for ms in (min(found), max(found))})) if found else ()
 
 
+def missing(source: Source) -> int:
+    """Trigger numbers between the first part and the last of a session that no part has.
+
+    A part of another lot or package in between is none of the asked, but it is there.
+    """
+    found = source.rows("""
+        SELECT last - first + 1 - (
+            SELECT count(*) FROM parts
+            WHERE parts.utc_ns BETWEEN since AND until AND parts.session = of.session)
+        FROM (SELECT session, min(number) AS first, max(number) AS last,
+            min(utc_ns) AS since, max(utc_ns) AS until FROM scope GROUP BY 1) AS of""")
+    return sum(max(0, few) for (few,) in found)
+
+
 def conservation(
-    cells: Iterable[Cell], counted: Iterable[Stretch], noted: Iterable[Told], until_ns: int
+    cells: Iterable[Cell], missing_numbers: int, noted: Iterable[Told], until_ns: int
 ) -> Conservation:
     """The counts of the period's parts, and the broken rules that the station noted in it."""
     cells = list(cells)
-    of_session: defaultdict[int, list[Stretch]] = defaultdict(list)
-    for one in counted:
-        of_session[one.session].append(one)
-    missing = (
-        max(one.last for one in those)
-        - min(one.first for one in those)
-        + 1
-        - sum(one.parts for one in those)
-        for those in of_session.values()
-    )
     broken = [
         str(note.body.get("detail", "no detail"))
         for note in noted
@@ -145,7 +152,7 @@ def conservation(
         decisions=sum(cell.parts for cell in cells if cell.kind != "lost"),
         commands=sum(cell.commands for cell in cells),
         acks=sum(cell.acks for cell in cells),
-        missing_numbers=sum(max(0, few) for few in missing),
+        missing_numbers=missing_numbers,
         otherwise=sum(cell.otherwise for cell in cells),
         failed=sum(cell.failed for cell in cells),
         left_otherwise=sum(cell.left_otherwise for cell in cells),

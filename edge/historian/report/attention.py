@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from edge.historian.records.telling import NEW_SESSION
 from edge.historian.report.shift import Shift
 from edge.historian.report.words import fault
-from edge.page.words import count, percent
+from edge.page.words import count, overruns, percent
 
 
 def lines(shift: Shift) -> list[str]:
@@ -27,7 +28,11 @@ def _quality(shift: Shift) -> Iterable[str]:
             f", most often: {fault(worst)}."
         )
     if total.overruns:
-        yield f"{count(total.overruns, 'overrun')}: no verdict in time, or a command too late."
+        if total.overruns > total.picture_overruns:
+            told = ": no verdict in time, or a command too late"
+        else:
+            told = "; nothing was late"
+        yield f"{overruns(total.overruns, total.picture_overruns)}{told}."
 
 
 def _machine(shift: Shift) -> Iterable[str]:
@@ -46,6 +51,9 @@ def _machine(shift: Shift) -> Iterable[str]:
         yield f"{count(kept.failed, 'movement')} failed, says the controller."
     if kept.left_otherwise:
         yield f"{count(kept.left_otherwise, 'part')} seen to leave another way than sent."
+    swaps = sum(one.what == "provider" and one.reason != NEW_SESSION for one in shift.changes)
+    if swaps:
+        yield f"{count(swaps, 'change')} of the provider while parts were running (see Changes)."
 
 
 def _keeping(shift: Shift) -> Iterable[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edge.historian.report.bounds import rate
 from edge.historian.report.shift import Counts, DefectType, Known, Percentiles, Period
-from edge.historian.report.source import Source
+from edge.historian.report.source import PICTURE_OVERRUN, Source
 
 UNKNOWN_TYPE = "unknown type"
 
@@ -25,6 +25,7 @@ class Cell(NamedTuple):
     picture: str
     parts: int
     overruns: int
+    picture_overruns: int
     commands: int
     acks: int
     otherwise: int
@@ -34,9 +35,10 @@ class Cell(NamedTuple):
 
 
 def cells(source: Source) -> list[Cell]:
-    found = source.rows("""
+    found = source.rows(f"""
         SELECT period, kind, coalesce(verdict, ''), reason, known, coalesce(defect_type, ''),
             coalesce(picture, ''), count(*), count(*) FILTER (WHERE overrun),
+            count(*) FILTER (WHERE {PICTURE_OVERRUN}),
             count(*) FILTER (WHERE command_id > 0), count(*) FILTER (WHERE acked_ns > 0),
             count(*) FILTER (WHERE applied <> action),
             count(*) FILTER (WHERE done = 0), count(*) FILTER (WHERE confirmed <> applied),
@@ -58,6 +60,7 @@ def counts(those: Iterable[Cell]) -> Counts:
     return Counts(
         parts=sum(cell.parts for cell in those),
         overruns=sum(cell.overruns for cell in those),
+        picture_overruns=sum(cell.picture_overruns for cell in those),
         deadline_misses=sum(cell.parts for cell in those if not cell.verdict),
         **total(those, lambda cell: cell.kind),
     )

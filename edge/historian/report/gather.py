@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.core.clock import NS_PER_S
 from edge.core.errors import RecordsError
-from edge.historian.report import account, count, looks, spread
+from edge.historian.report import account, count, judges, looks, spread
 from edge.historian.report.shift import Shift
 from edge.historian.report.source import Source, opened
 
@@ -33,17 +33,20 @@ def gather(
     since_ns: int = 0,
     until_ns: int = 0,
     lot: str = "",
+    package: str = "",
     utc_offset_s: int = 0,
 ) -> Shift:
     """The figures of the parts triggered from since_ns (UTC) up to until_ns, of one lot or all.
 
-    0 and "" set no limit. utc_offset_s: of the plant's time, in which hours and days begin and the
+    0 and "" set no limit. package: that judged them, by its name or the first digits of its
+    content digest. utc_offset_s: of the plant's time, in which hours and days begin and the
     page is written. RecordsError where the file is no readable database of inspection records, or
-    the period ends before it begins. 0.7 s of processor time for 100,000 parts, 7 s for a million.
+    the period ends before it begins. 0.8 s of processor time for 100,000 parts, 1.4 s where
+    several packages or providers judged them.
     """
     if until_ns and until_ns <= since_ns:
         raise RecordsError("the period ends before it begins: --until must be after --since")
-    with opened(path, since_ns=since_ns, until_ns=until_ns, lot=lot) as source:
+    with opened(path, since_ns=since_ns, until_ns=until_ns, lot=lot, package=package) as source:
         return _shift(source, path.name, until_ns, utc_offset_s)
 
 
@@ -68,6 +71,7 @@ def _shift(source: Source, name: str, until_ns: int, utc_offset_s: int) -> Shift
     changes = account.changes(noted, source.until_ns)
     types, lots, faults = count.types(cells), account.lots(counted), count.faults(cells)
     virtual = [one.session for one in sittings if one.virtual]
+    ran = judges.fared(source, ran[:MOST_RAN], virtual) + ran[MOST_RAN:]
     latency, by_period = spread.latency(source, account.budgets_ms(counted), virtual)
     known = count.known(cells)
     escaped = looks.escaped(source)
@@ -76,6 +80,7 @@ def _shift(source: Source, name: str, until_ns: int, utc_offset_s: int) -> Shift
         since_utc_ns=source.since_ns,
         until_utc_ns=until_ns,
         lot=source.lot,
+        package=source.package,
         utc_offset_s=utc_offset_s,
         first_utc_ns=first_ns,
         last_utc_ns=last_ns,
@@ -91,7 +96,7 @@ def _shift(source: Source, name: str, until_ns: int, utc_offset_s: int) -> Shift
         faults=_most(faults, MOST_FAULTS),
         scores=spread.scores(source, ran),
         latency=latency,
-        conservation=account.conservation(cells, counted, noted, source.until_ns),
+        conservation=account.conservation(cells, account.missing(source), noted, source.until_ns),
         changes=tuple(changes[-MOST_CHANGES:]),
         chain=account.chain(source),
         pictures=count.total(cells, lambda cell: cell.picture or "none"),

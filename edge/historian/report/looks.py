@@ -19,9 +19,13 @@ _ESCAPED = "known = 'defect' AND kind = 'accepted'"
 # Title of a group, which parts, and which of them first; a part is shown in its first group only.
 GROUPS = (
     ("escapes: known defects that were accepted", _ESCAPED, "score"),
-    ("accepted, the highest scores", "kind = 'accepted'", "score DESC"),
-    ("rejected, the lowest scores", "kind IN ('rejected', 'reworked')", "score"),
-    ("defaults, the latest", "kind = 'defaulted'", "utc_ns DESC"),
+    ("accepted, highest scores among those with a picture", "kind = 'accepted'", "score DESC"),
+    (
+        "rejected, lowest scores among those with a picture",
+        "kind IN ('rejected', 'reworked')",
+        "score",
+    ),
+    ("defaults, the latest with a picture", "kind = 'defaulted'", "utc_ns DESC"),
 )
 
 

@@ -24,6 +24,7 @@ def write(
     since_ns: int = 0,
     until_ns: int = 0,
     lot: str = "",
+    package: str = "",
     utc_offset_s: int = 0,
     written_utc_ns: int = 0,
     reload_s: int = 0,
@@ -34,7 +35,12 @@ def write(
     RecordsError where the records cannot be read, ConfigError where the page cannot be written.
     """
     shift = gather(
-        records, since_ns=since_ns, until_ns=until_ns, lot=lot, utc_offset_s=utc_offset_s
+        records,
+        since_ns=since_ns,
+        until_ns=until_ns,
+        lot=lot,
+        package=package,
+        utc_offset_s=utc_offset_s,
     )
     text = page(shift, folder_of(records), written_utc_ns=written_utc_ns, reload_s=reload_s)
     write_whole(html, text)
@@ -72,6 +78,7 @@ def _parts(shift: Shift, folder: Path) -> list[str]:
         f"<h2>Parts per {words.step(shift.step_s)}</h2>",
         wide(charts.over_time(shift)),
         tables.over_time(shift),
+        *_judges(shift),
         *_truth(shift),
         "<h2>Defects and faults</h2>",
         grid(_paretos(shift)),
@@ -103,6 +110,13 @@ def _truth(shift: Shift) -> list[str]:
         tables.known(shift.known),
         lists.escaped(shift),
     ]
+
+
+def _judges(shift: Shift) -> list[str]:
+    if len(shift.ran) < 2:
+        return []
+    said = "Packages and providers that judged parts, the most parts first; Changes says when."
+    return ["<h2>What judged the parts</h2>", f"<p>{said}</p>", tables.judges(shift)]
 
 
 def _paretos(shift: Shift) -> list[str]:

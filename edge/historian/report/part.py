@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core.clock import NS_PER_MS
-from edge.core.types import Region
+from edge.core.types import Region, Serving
 from edge.historian import evidence
 from edge.historian.records.query import Shown
 from edge.historian.records.rows import PartRow
@@ -22,6 +22,7 @@ from edge.historian.report.style import STYLE
 from edge.historian.report.table import table
 from edge.page import frame
 from edge.page.whole import write_whole
+from edge.page.words import count
 
 Pixels = npt.NDArray[Any]
 SIDE_PX = 480
@@ -59,7 +60,12 @@ def page(database: Path, found: Shown) -> str:
         lines.append("<p>It was triggered, and nothing more is on record.</p>")
     else:
         virtual = found.session is not None and found.session.virtual
-        lines += [_became(row), *_pictures(database, row), "<h2>Time</h2>", _times(row, virtual)]
+        lines += [
+            _became(row, found.serving),
+            *_pictures(database, row),
+            "<h2>Time</h2>",
+            _times(row, virtual),
+        ]
     lines.append("<h2>Events</h2>")
     for one in found.events:
         lines.append(f"<h3>{one.event} {escape(one.kind)}, {utc_text(one.utc_ns)}</h3>")
@@ -67,7 +73,7 @@ def page(database: Path, found: Shown) -> str:
     return frame.page(title, STYLE, lines, pictures=True)
 
 
-def _became(row: PartRow) -> str:
+def _became(row: PartRow, serving: Serving | None) -> str:
     told = [
         ("when", utc_text(row.utc_ns)),
         ("verdict", row.verdict or "none"),
@@ -77,13 +83,23 @@ def _became(row: PartRow) -> str:
         ("left as", row.confirmed or "not confirmed"),
         ("score", "-" if row.score is None else f"{row.score:.6g}"),
         ("limits", f"PASS below {row.pass_below:g}, FAIL from {row.fail_from:g}"),
-        ("package", f"{row.package} {row.content_sha256}"),
-        ("provider", row.provider),
+        ("package", _package(row, serving)),
+        ("provider", _provider(row, serving)),
         ("lot", row.lot or "-"),
         ("truth", f"{row.truth} {row.defect_type}".strip() or "unknown"),
         ("detail", row.detail or "-"),
     ]
     return table(("", ""), told, "words")
+
+
+def _package(row: PartRow, serving: Serving | None) -> str:
+    version = serving.version if serving else ""
+    return " ".join(filter(None, (row.package, version, row.content_sha256)))
+
+
+def _provider(row: PartRow, serving: Serving | None) -> str:
+    more = f", {count(serving.threads, 'thread')}, {serving.precision}" if serving else ""
+    return f"{row.provider}{more}"
 
 
 def _pictures(database: Path, row: PartRow) -> list[str]:

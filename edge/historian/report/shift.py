@@ -32,7 +32,11 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts by what became of them. overruns and deadline_misses are edge/stats.py's."""
+    """Parts by what became of them. overruns and deadline_misses are edge/stats.py's.
+
+    picture_overruns: of the overruns, those of a picture that could not be judged, and nothing
+    was late.
+    """
 
     parts: int = 0
     accepted: int = 0
@@ -42,6 +46,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     defaulted: int = 0
     lost: int = 0
     overruns: int = 0
+    picture_overruns: int = 0
     deadline_misses: int = 0
 
 
@@ -104,13 +109,18 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
-    """What judged how many parts. limits: the scores pass_below and fail_from."""
+    """What judged how many parts. limits: the scores pass_below and fail_from.
+
+    counts and latency_ms: of these parts, where something else judged others; else None.
+    """
 
     package: str
     content_sha256: str
     provider: str
     limits: tuple[float, ...]
     parts: int
+    counts: Counts | None = None
+    latency_ms: Percentiles | None = None
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,6 +230,7 @@ class Shift(msgspec.Struct, frozen=True, kw_only=True):
     since_utc_ns: int
     until_utc_ns: int
     lot: str
+    package: str = ""  # a name, or the first digits of a digest; as asked
     utc_offset_s: int  # of every time that the page writes
     first_utc_ns: int
     last_utc_ns: int

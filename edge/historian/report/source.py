@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from edge.core.figures import PICTURE_FAULTS
 from edge.core.history import Session
+from edge.historian.records.rows import OF_PACKAGE
 from edge.historian.records.store import reading
 from edge.historian.report.shift import Checkpoint
 
@@ -32,7 +34,10 @@ _SCOPE = f"""WITH scope AS (
         CASE cause WHEN 'lost' THEN 'lost' WHEN 'operator' THEN 'held_by_operator'
             ELSE coalesce(fault, 'not_as_commanded') END AS reason
     FROM parts
-    WHERE utc_ns >= :since_ns AND utc_ns < :until_ns {{lot}}) """
+    WHERE utc_ns >= :since_ns AND utc_ns < :until_ns {{narrower}}) """
+# As edge/core/figures.py has it: nothing was late, there was no picture that could be judged.
+_OF_PICTURES = ", ".join(f"'{fault}'" for fault in sorted(PICTURE_FAULTS))
+PICTURE_OVERRUN = f"fault IN ({_OF_PICTURES}) AND received_ns BETWEEN 1 AND act_by_ns"
 _ENDLESS_NS = (1 << 63) - 1
 
 
@@ -61,12 +66,24 @@ class Source:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, since_ns: int, until_ns: int, lot: str
+        self,
+        connection: sqlite3.Connection,
+        since_ns: int,
+        until_ns: int,
+        lot: str,
+        package: str = "",
     ) -> None:
-        self._connection, self.lot = connection, lot
-        self._scope = _SCOPE.format(lot="AND lot = :lot AND lot <> ''" if lot else "")
+        self._connection, self.lot, self.package = connection, lot, package
+        of_lot = "AND lot = :lot AND lot <> ''" if lot else ""
+        of_package = f"AND {OF_PACKAGE.format(':package')}" if package else ""
+        self._scope = _SCOPE.format(narrower=f"{of_lot} {of_package}")
         self.since_ns, self.until_ns = since_ns, min(until_ns or _ENDLESS_NS, _ENDLESS_NS)
-        self._asked = {"since_ns": since_ns, "until_ns": self.until_ns, "lot": lot}
+        self._asked = {
+            "since_ns": since_ns,
+            "until_ns": self.until_ns,
+            "lot": lot,
+            "package": package,
+        }
         self._asked |= {"start_ns": 0, "step_ns": 1}
 
     def divide(self, start_ns: int, step_ns: int) -> None:
@@ -140,12 +157,16 @@ def _decoded(body: Any, kind: Any) -> Any:
 
 
 @contextmanager
-def opened(path: Path, *, since_ns: int, until_ns: int, lot: str) -> Iterator[Source]:
+def opened(
+    path: Path, *, since_ns: int, until_ns: int, lot: str, package: str = ""
+) -> Iterator[Source]:
     """The parts of a database from since_ns up to until_ns (0: no limit), of a lot ("": of all).
 
+    package: of this one alone, by its name or the first 8 or more digits of its content digest.
     RecordsError where it is absent, damaged, of a newer version, or no inspection records.
     """
-    lot = lot.encode("utf-8", "replace").decode()  # a command line may hold what no text can
+    # A command line may hold what no text can.
+    lot, package = (text.encode("utf-8", "replace").decode() for text in (lot, package))
     with reading(path) as connection:
         connection.text_factory = lambda data: data.decode("utf-8", "replace")
-        yield Source(connection, since_ns, until_ns, lot)
+        yield Source(connection, since_ns, until_ns, lot, package)

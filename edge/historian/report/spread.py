@@ -14,6 +14,10 @@ from edge.historian.report.source import Source, listed
 BINS = 60
 BINS_A_MS = 100  # of latency: percentiles are exact to 0.01 ms
 SERIES = ("good", "defect", "unknown")
+# Of a part with a verdict on a real clock: its latency in hundredths of a millisecond.
+PLACE = f"CAST(latency_ms * {BINS_A_MS} + 0.5 AS INTEGER)"
+TIMED = """cause = 'verdict' AND latency_ms > 0
+            AND session NOT IN (SELECT value FROM json_each(:virtual))"""
 LONG = 4.0  # from which ratio of largest to smallest the bins grow with the value
 
 
@@ -22,9 +26,7 @@ def latency(
 ) -> tuple[Latency | None, dict[int, Percentiles]]:
     """The whole and by period; of parts with a verdict, in sessions that were not `virtual`."""
     found = source.rows(
-        f"""SELECT period, CAST(latency_ms * {BINS_A_MS} + 0.5 AS INTEGER), count(*) FROM scope
-            WHERE cause = 'verdict' AND latency_ms > 0
-            AND session NOT IN (SELECT value FROM json_each(:virtual)) GROUP BY 1, 2""",
+        f"SELECT period, {PLACE}, count(*) FROM scope WHERE {TIMED} GROUP BY 1, 2",
         virtual=listed(virtual),
     )
     if not found:
@@ -36,14 +38,14 @@ def latency(
         by_period[period][place] = parts
     values = {place / BINS_A_MS: parts for place, parts in sorted(whole.items())}
     every = Latency(
-        overall_ms=_percentiles(whole),
+        overall_ms=percentiles(whole),
         budget_ms=budget_ms,
         histogram=_rebinned(values, budget_ms),
     )
-    return every, {period: _percentiles(bins) for period, bins in by_period.items()}
+    return every, {period: percentiles(bins) for period, bins in by_period.items()}
 
 
-def _percentiles(bins: Mapping[int, int]) -> Percentiles:
+def percentiles(bins: Mapping[int, int]) -> Percentiles:
     """By nearest rank, from counts by hundredths of a millisecond."""
     places = np.array(sorted(bins))
     reached = np.cumsum([bins[place] for place in places.tolist()])

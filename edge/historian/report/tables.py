@@ -9,6 +9,8 @@ from edge.historian.report.shift import Counts, Known, Latency, Percentiles, Rat
 from edge.historian.report.table import Row, table
 from edge.page.words import percent
 
+_KINDS = ("accepted", "yield", "rejected", "rework", "held", "defaulted", "lost", "overruns")
+_COUNTED = ("parts", *_KINDS, "p50, ms", "p99, ms", "max, ms")
 _BROKEN = "broken rule, in the station's words"
 
 
@@ -39,14 +41,20 @@ def tiles(shift: Shift) -> str:
 
 
 def over_time(shift: Shift) -> str:
-    kinds = ("accepted", "yield", "rejected", "rework", "held", "defaulted", "lost", "overruns")
-    heads = ("from", "parts", *kinds, "p50, ms", "p99, ms", "max, ms")
     whole = shift.latency.overall_ms if shift.latency else None
     rows = [_counted("total", shift.total, whole)]
     for one in shift.periods:
         name = words.period_name(one.start_utc_ns, shift.step_s, shift.utc_offset_s)
         rows.append(_counted(name, one.counts, one.latency_ms))
-    return table(heads, rows, "numbers", {0: "sum"})
+    return table(("from", *_COUNTED), rows, "numbers", {0: "sum"})
+
+
+def judges(shift: Shift) -> str:
+    """What judged parts, and how its parts fared."""
+    rows = [
+        _counted(words.judge(one), one.counts, one.latency_ms) for one in shift.ran if one.counts
+    ]
+    return table(("judged by", *_COUNTED), rows, "numbers")
 
 
 def _counted(name: str, counts: Counts, latency_ms: Percentiles | None) -> Row:
@@ -111,12 +119,14 @@ def latency(shift: Shift, found: Latency) -> str:
         ]
     ]
     heads = ("parts with a verdict", "p50, ms", "p90, ms", "p99, ms", "max, ms", "budget, ms")
-    overruns = words.bounded(total.overruns, total.parts)
+    over = words.bounded(total.overruns, total.parts)
+    pictures = f"{total.picture_overruns:,} had a picture that could not be judged"
     return (
         table(heads, rows, "numbers")
-        + f"<p>Overruns: {escape(overruns)}. An overrun is a part without a verdict at its "
-        f"deadline, or whose command came after act_by. Without a verdict at its deadline: "
-        f"{total.deadline_misses:,}. Verdicts that came too late and were not sent: "
+        + f"<p>Overruns: {escape(over)}. Of them, {pictures}, and nothing was late. "
+        "An overrun is a part without a verdict at its deadline, or whose command came after "
+        f"act_by. Without a verdict at its deadline: {total.deadline_misses:,}. "
+        "Verdicts that came too late and were not sent: "
         f"{shift.conservation.late_verdicts:,}.</p>"
     )
 

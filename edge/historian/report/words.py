@@ -55,10 +55,15 @@ def score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def judge(one: Ran) -> str:
+    """What judged parts: package and provider."""
+    digest = f" {one.content_sha256[:HASH_LETTERS]}" if one.content_sha256 else ""
+    return f"{one.package or 'no package'}{digest}, provider {one.provider or 'unknown'}"
+
+
 def ran(one: Ran, *, alone: bool) -> str:
     """What judged parts: package, provider and thresholds."""
-    digest = f" {one.content_sha256[:HASH_LETTERS]}" if one.content_sha256 else ""
-    said = [f"{one.package or 'no package'}{digest}", f"provider {one.provider or 'unknown'}"]
+    said = [judge(one)]
     match one.limits:
         case (below, fail) if below == fail:
             said.append(f"PASS below score {below:g}, else FAIL")
@@ -127,6 +132,8 @@ def span(shift: Shift) -> str:
         asked.append(f"until {instant(shift.until_utc_ns, offset)}")
     if shift.lot:
         asked.append(f"lot {shift.lot}")
+    if shift.package:
+        asked.append(f"judged by package {shift.package}")
     return f"{', '.join(asked) or 'everything recorded'}, {zone(offset)}"
 
 

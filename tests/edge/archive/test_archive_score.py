@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from edge.archive.results import Label, held
 from edge.archive.score import score
 from edge.archive.summary import Summary, count
 from edge.core.errors import ConfigError, EngineError, FootageError, PackageError, RecordsError
+from edge.core.process import python_module
 from edge.core.types import (
     Action,
     Cause,
@@ -103,8 +105,29 @@ def test_it_decides_as_the_loop_does(archive, bright, tmp_path, footage):
     found = score(path, str(bright), tmp_path / "out", rows_per_item=3)
     loop = replayed(path, str(bright))
     assert found.decisions_sha256 == loop.decisions_sha256
-    for field in ("parts", "scored", "good", "caught", "escapes", "held_good", "faults", "auroc"):
+    fields = ("parts", "scored", "good", "caught", "escapes", "held_good", "faults", "auroc")
+    for field in (*fields, "actions"):
         assert getattr(found, field) == getattr(loop, field), field
+
+
+def test_the_terminal_says_how_an_archive_fared(archive, bright, tmp_path):
+    command = ("replay", archive / "a-set", "--model", bright, "--out", tmp_path / "out")
+    for state in ("done", "reused"):
+        done = subprocess.run(
+            python_module("edge", *map(str, command)), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"rows-00000001-00000010: {state}, 10 parts\n" in done.stdout
+    assert "escapes" in done.stdout
+    assert f"all of it: {tmp_path / 'out' / '_summary.json'}" in done.stdout
+    for picture in (archive / "a-set" / "pictures").iterdir():
+        picture.write_bytes(b"torn")
+    none = subprocess.run(
+        python_module("edge", *map(str, command)), capture_output=True, text=True, timeout=60
+    )
+    assert none.returncode == 1
+    assert "bad_frame 10" in none.stdout
+    assert none.stderr.endswith("edge: no picture of the 10 parts could be judged\n")
 
 
 def test_it_decides_as_the_loop_does_about_real_parts(data, tmp_path):

@@ -37,7 +37,7 @@ from edge.core.footage import (
     part_of,
     schema_of,
 )
-from edge.core.history import Closed, Opened, Picture, Session
+from edge.core.history import Closed, Opened, Picture, Session, served
 from edge.core.types import (
     Action,
     Cause,
@@ -47,6 +47,7 @@ from edge.core.types import (
     PartRecord,
     Pose,
     Region,
+    Serving,
     Stamps,
     Verdict,
     ViewSpec,
@@ -495,6 +496,7 @@ def test_a_full_disk_leaves_the_whole_chunks_and_no_rest(tmp_path: Path) -> None
 
 _floats = st.floats(allow_nan=False)
 _texts = st.text(max_size=8)
+_limits = st.floats(allow_nan=False, allow_infinity=False)
 _ints = st.integers(0, 2**62)
 _regions = st.builds(Region, *[st.integers(0, 99999)] * 5, _floats)
 _poses = st.builds(Pose, _texts, *[_floats] * 6)
@@ -527,6 +529,18 @@ _records = st.builds(
     applied=st.none() | st.sampled_from(Action),
     late_score=st.none() | _floats,
     encoder=st.none() | st.integers(-(2**60), 2**60),
+    serving=st.none()
+    | st.builds(
+        Serving,
+        _texts,
+        st.just("") | _texts,
+        _texts,
+        _texts,
+        st.integers(1, 64),
+        _texts,
+        _limits,
+        _limits,
+    ),
 )
 
 
@@ -534,19 +548,41 @@ _records = st.builds(
 @given(_records, st.sampled_from(["", "good", "defect"]), _texts)
 def test_a_record_comes_back_to_the_last_bit(record: PartRecord, truth: str, kind: str) -> None:
     opened = Opened(3, record.number, record.encoder, record.deadline, truth, kind)
-    told = messages_of(opened, record, "lost")
+    session = a_session()
+    told = messages_of(opened, record, "lost", session)
     again: Any = tuple(
         msgspec.json.decode(msgspec.json.encode(message), type=type(message)) for message in told
     )
-    part = part_of(PartMessages(again))
+    part = part_of(PartMessages(again), session)
+    if record.serving is None:  # nobody said: as the session began
+        record = msgspec.structs.replace(record, serving=served(None, session))
     assert (part.opened, part.record, part.picture) == (opened, record, "lost")
     assert msgspec.msgpack.encode(part.record) == msgspec.msgpack.encode(record)  # and -0.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, None),
+        ({"provider": "openvino"}, {"provider": "openvino"}),
+        ({"content_sha256": "d" * 64}, {"content_sha256": "d" * 64, "version": "2"}),
+    ],
+)
+def test_a_part_says_what_served_it_only_where_that_differs(
+    changed: dict[str, Any], told: Any
+) -> None:
+    session, (opened, closed) = a_session(), a_part(3)
+    serving = msgspec.structs.replace(served(None, session), version="2", **changed)
+    record = msgspec.structs.replace(closed.record, serving=serving)
+    decision, *_ = messages_of(opened, record, "kept", session)
+    assert msgspec.to_builtins(decision).get("served") == told
 
 
 def test_every_field_of_a_record_is_in_the_messages() -> None:
     """A field that is added to the vocabulary must be added to footage too."""
     told = {
-        PartRecord: 15,
+        PartRecord: 16,
+        Serving: 8,
         Decision: 9,
         Deadline: 3,
         Stamps: 4,
