@@ -8,6 +8,7 @@ held against is the same network's score of each part alone.
 from __future__ import annotations
 
 import csv
+import math
 import os
 import statistics
 import tempfile
@@ -32,7 +33,7 @@ from edge.historian.records.query import query
 from edge.historian.records.rows import PartRow
 from models import package
 from models.package import Package
-from models.session import BoundSession
+from models.session import BoundSession, available
 from models.tiled_session import TiledSession
 from models.tiles import Lanes, whole
 from sensors.synthetic import PartGenerator
@@ -59,6 +60,7 @@ source = "footage"
 path = "{folder}/trays"
 [engine]
 model = "{model}"
+provider = "{provider}"
 threads = {threads}
 [engine.tiles]
 frame_px = [{frame_px[0]}, {frame_px[1]}]
@@ -134,14 +136,15 @@ def big_frames() -> Figures:
         raise EdgeError("the station gave no frame a score; `edge run` says why")
     expected = [float(tiled[(row.part - 1) % TRAYS][0]) for row in scored]
     differing = sum(row.score != score for row, score in zip(scored, expected, strict=True))
-    latencies = [row.latency_ms for row in scored if row.latency_ms is not None]
+    # A frame without a verdict in time counts as one that takes for ever.
+    latencies = [math.inf if row.latency_ms is None else row.latency_ms for row in rows]
     return {
         "latency_p99_ms": _quantile(latencies, 0.99),
         "frames_missing": SHOWN - len(rows),
         **_losses(trays.trays, alone, tiled),
         "station_differs": differing,
         "latency_p50_ms": _quantile(latencies, 0.5),
-        "latency_max_ms": max(latencies, default=0.0),
+        "scored_p99_ms": _quantile([ms for ms in latencies if ms < math.inf], 0.99),
         "session_p50_ms": statistics.median(r.session_ms for r in scored if r.session_ms),
         "overruns": sum(row.overrun for row in rows),
         "unscored": len(rows) - len(scored),
@@ -190,13 +193,18 @@ def _tiled(model: Package, trays: Trays) -> list[tuple[float, Float]]:
     return found
 
 
+def _quickest() -> str:
+    """OpenVINO, in an environment that has it."""
+    return "openvino" if "OpenVINOExecutionProvider" in available() else "cpu"
+
+
 def _session(model: Package, lanes: Lanes) -> tuple[FramePool, TiledSession]:
     options = TileOptions(frame_px=FRAME_PX)
     pool = FramePool.create(whole(model.manifest, options).views, 2)
     data = model.model_bytes()
 
     def tile(views: tuple[ViewSpec, ...], place: FramePool, threads: int) -> BoundSession:
-        return BoundSession(data, views, place, "cpu", threads)
+        return BoundSession(data, views, place, _quickest(), threads)
 
     return pool, TiledSession(model.manifest, options, pool, tile, lanes)
 
@@ -217,7 +225,14 @@ def _through_a_station(folder: Path, trays: Trays) -> list[PartRow]:
     file = folder / "cell.toml"
     name = f"trays-{os.getpid()}"
     file.write_text(
-        _STATION.format(name=name, folder=folder, model=MODEL, threads=2, frame_px=FRAME_PX)
+        _STATION.format(
+            name=name,
+            folder=folder,
+            model=MODEL,
+            provider=_quickest(),
+            threads=2,
+            frame_px=FRAME_PX,
+        )
     )
     with (
         arm_process(f"ipc://{folder}/s.ipc", folder / "arm.jsonl"),
@@ -259,7 +274,7 @@ def _run_ms(model: Package, lanes: Lanes) -> float:
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    return float(np.quantile(values, share)) if values else 0.0
+    return float(np.quantile(values, share, method="higher")) if values else 0.0
 
 
 GROUPS = {"big_frames": big_frames, "big_frames_slower": big_frames_slower}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from edge.core.types import Action, Fault
-from edge.replay import Report
+from edge.page.words import overruns
+from edge.replay import Fared, Report
 from edge.stats import Tally
 
 
@@ -19,7 +20,7 @@ def table(tally: Tally, parts: int) -> Table:
     view.add_row("parts", f"{tally.parts} of {parts}")
     for action in Action:
         view.add_row(action, str(tally.actions[action]))
-    view.add_row("defaults", _counts(tally.defaults) or "0")
+    view.add_row("defaults", counts(tally.defaults) or "0")
     view.add_row("commands / acks", f"{tally.commands} / {tally.acks}")
     view.add_row("overruns", str(tally.overruns))
     view.add_row("latency", _spread(tally.latency_ms()))
@@ -44,32 +45,44 @@ def summary(result: Report) -> Table:
     view.add_column()
     view.add_row("parts / commands / acks", f"{result.parts} / {result.commands} / {result.acks}")
     view.add_row("conservation errors", str(result.conservation_errors))
-    if result.good is not None:
-        view.add_row("detection", _rate(result.detection, result.caught, result.defect))
-        view.add_row("escapes", f"{result.escapes} of {result.defect} defective parts")
-        over = (result.overkill or 0) + (result.held_good or 0)
-        view.add_row("overkill rate", _rate(result.overkill_rate, over, result.good))
-        view.add_row("held", f"{result.held_good} good, {result.held_defect} defective")
-        view.add_row(
-            "defaulted", f"{result.defaulted_good} good, {result.defaulted_defect} defective"
-        )
-        view.add_row("AUROC", "-" if result.auroc is None else f"{result.auroc:.4f}")
-    view.add_row("faults", _counts(result.faults) or "none")
-    late = f"{result.overruns} overruns, {result.deadline_misses} deadline misses"
-    view.add_row("deadline", f"{late}, {result.late_commands} late commands")
-    view.add_row("latency", _spread(result.latency_ms))
+    view.add_row("actions", counts(result.actions))
+    fared(view, result)
+    view.add_row("faults", counts(dict(sorted(result.faults.items()))) or "none")
+    view.add_row("overruns", overruns(result.overruns, result.picture_overruns))
+    missed = f"{result.deadline_misses} without a verdict"
+    view.add_row("deadline", f"{missed}, {result.late_commands} late commands")
+    if result.real_time:
+        view.add_row("latency", _spread(result.latency_ms))
+    else:
+        view.add_row("latency", "none: the clock was virtual")
     view.add_row("session.run", _spread(result.session_ms))
-    view.add_row("overhead", _spread(result.overhead_ms))
-    view.add_row("decisions", result.decisions_sha256[:16])
+    if result.real_time:
+        view.add_row("overhead", _spread(result.overhead_ms))
+    view.add_row("decisions sha256", result.decisions_sha256[:16])
     return view
+
+
+def fared(view: Table, result: Fared) -> None:
+    """How labelled parts fared, as rows of a table; one row where the footage has no labels."""
+    if result.good is None:
+        view.add_row("detection", "unknown: no label says which part is good and which defective")
+        return
+    view.add_row("detection", _rate(result.detection, result.caught, result.defect))
+    view.add_row("escapes", f"{result.escapes} of {result.defect} defective parts")
+    over = (result.overkill or 0) + (result.held_good or 0)
+    view.add_row("overkill rate", _rate(result.overkill_rate, over, result.good))
+    view.add_row("held", f"{result.held_good} good, {result.held_defect} defective")
+    view.add_row("defaulted", f"{result.defaulted_good} good, {result.defaulted_defect} defective")
+    view.add_row("AUROC", "-" if result.auroc is None else f"{result.auroc:.4f}")
 
 
 def _rate(rate: float | None, count: int | None, of: int | None) -> str:
     return "-" if rate is None else f"{100 * rate:.2f} % ({count} of {of})"
 
 
-def _counts(counts: Mapping[str, int] | Mapping[Fault, int]) -> str:
-    return ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+def counts(found: Mapping[str, int] | Mapping[Fault, int]) -> str:
+    """Counts by their names, in their order."""
+    return ", ".join(f"{name} {number}" for name, number in found.items())
 
 
 def _spread(spread: dict[str, float] | None) -> str:

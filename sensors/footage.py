@@ -1,8 +1,9 @@
 """Footage: recorded parts with their labels, opened and checked before anything runs.
 
 What can be opened: a data-set folder (manifest.csv, the rows of one split), a .csv of rows in
-replay order, a folder of pictures, a video, a station's recording (.mcap). A row whose own file is
-broken or missing is no error here: its part becomes a NoFrame when its turn comes.
+replay order, a folder of pictures (those in good/ and defect/ are labelled so), a video, a
+station's recording (.mcap). A row whose own file is broken or missing is no error here: its part
+becomes a NoFrame when its turn comes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_RECORDING_SUFFIX = ".mcap"
 _LABELS: dict[str, Label | None] = {
     "good": "good",
     "defect": "defect",
@@ -115,7 +117,7 @@ def open_footage(
         raise FootageError(f"{path}: no such file or folder")
     elif path.suffix.lower() == ".csv":
         rows = _table(path, views)
-    elif path.suffix.lower() == ".mcap":
+    elif path.suffix.lower() == _RECORDING_SUFFIX:
         from sensors.mcap import open_recording  # 60 ms, which a camera's station need not wait
 
         recording = open_recording(path)
@@ -124,6 +126,22 @@ def open_footage(
     else:
         return _video(path, views, rate_hz)
     return Footage(path, rows, views, rate_hz=rate_hz)
+
+
+def refuse_recordings(folder: Path) -> None:
+    """FootageError where recordings lie in a folder that would be read as pictures.
+
+    They would be passed over without a word, and the pictures alone scored.
+    """
+    if any((folder / table).is_file() for table in ("manifest.csv", "footage.csv")):
+        return
+    found = sum(file.suffix.lower() == _RECORDING_SUFFIX for file in folder.rglob("*"))
+    if found:
+        holds = "1 recording" if found == 1 else f"{found} recordings"
+        raise FootageError(
+            f"{folder}: a folder with {holds} ({_RECORDING_SUFFIX}): give one file, "
+            "or score all with `edge replay --out`"
+        )
 
 
 def columns_of(views: tuple[ViewSpec, ...]) -> tuple[str, ...]:
@@ -216,7 +234,8 @@ def _timestamp_ns(file: Path, line: int, row: dict[str, str]) -> int | None:
 
 
 def _pictures(folder: Path, views: tuple[ViewSpec, ...]) -> list[FootageRow]:
-    """Every picture below a folder, sorted by path."""
+    """Every picture below a folder, sorted by path; labelled as the folder it is in is called."""
+    refuse_recordings(folder)
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
         raise FootageError(
@@ -224,7 +243,16 @@ def _pictures(folder: Path, views: tuple[ViewSpec, ...]) -> list[FootageRow]:
             f"({' '.join(PICTURE_SUFFIXES)})"
         )
     _only_picture(folder, views, "a folder of pictures")
-    return [FootageRow(paths=(file,)) for file in files]
+    return [FootageRow(paths=(file,), label=_label_of(file, folder)) for file in files]
+
+
+def _label_of(file: Path, folder: Path) -> Label | None:
+    """good or defect, by the nearest of its folders that is called so; as a build reads them."""
+    names = (folder.resolve().name, *file.relative_to(folder).parts[:-1])
+    return next((_FOLDERS[name] for name in reversed(names) if name in _FOLDERS), None)
+
+
+_FOLDERS: dict[str, Label] = {"good": "good", "defect": "defect"}
 
 
 def _video(path: Path, views: tuple[ViewSpec, ...], rate_hz: float) -> Footage:

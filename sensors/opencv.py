@@ -216,5 +216,7 @@ def _open(source: int | str) -> cv2.VideoCapture:
         capture = open_video(source)
     if not capture.isOpened():
         capture.release()
-        raise CameraError(f"{source}: no camera, stream or video file that OpenCV can open")
+        raise CameraError(
+            f"camera.device {source}: no camera, stream or video file that OpenCV can open"
+        )
     return capture

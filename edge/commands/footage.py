@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -65,25 +66,32 @@ def replay(
 
     from edge import playback
     from edge.panel import summary
+    from edge.replay import none_judged
 
     check_json(json)
     check_file("--html", html)
-    if part is not None and (first is not None or last is not None):
-        raise EdgeError("--part and --from, --to are two answers to one question; give one")
-    if verify and against:
-        raise EdgeError("--verify and --against are two questions; ask one")
-    if (max_flips is not None or html) and not against:
-        raise EdgeError("--max-flips and --html belong to --against")
+    _check_span(first, last, part)
+    speed = _pace(pace)
+    given = {
+        "--verify": verify,
+        "--against": bool(against),
+        "--pace": speed != "max",
+        "--record": record is not None,
+        "--records": records is not None,
+        "--from, --to and --part": (first, last, part) != (None, None, None),
+        "--max-flips and --html": max_flips is not None or html is not None,
+        "--ray": bool(ray),
+        "--out": out is not None,
+    }
+    _check_together([name for name, there in given.items() if there])
     if out:
         _score(footage, model, out, ray, threads or 1, split, provider or Provider.CPU, json)
         return
-    if ray:
-        raise EdgeError("--ray: where to? an archive's results go to the folder --out")
     asked = playback.Asked(
         footage=footage,
         model=model,
         split=split,
-        pace=_pace(pace),
+        pace=speed,
         provider=provider.value if provider else None,
         threads=threads,
         span=(part, part) if part is not None else (first, last),
@@ -98,6 +106,43 @@ def replay(
         result = playback.replay(asked, _warn).report
         Console().print(summary(result))
         write_json(json, result)
+        if none_judged(result.parts, result.faults):
+            _nothing_judged(result.parts)
+
+
+def _check_span(first: int | None, last: int | None, part: int | None) -> None:
+    if part is not None and (first is not None or last is not None):
+        raise EdgeError("--part and --from, --to are two answers to one question; give one")
+    if first is not None and last is not None and first > last:
+        raise EdgeError(f"--from {first}: allowed: up to --to {last}")
+
+
+# An option, and those that it would pass over without a word.
+_ALONE = {
+    "--out": (
+        *("--verify", "--against", "--pace", "--record", "--records"),
+        *("--from, --to and --part", "--max-flips and --html"),
+    ),
+    "--verify": ("--against", "--pace"),
+    "--against": ("--pace",),
+}
+_NEEDS = {"--max-flips and --html": "--against", "--ray": "--out"}
+
+
+def _check_together(given: Collection[str]) -> None:
+    """EdgeError where one of the options would not be heard beside, or without, another."""
+    for option, deaf_to in _ALONE.items():
+        if option in given and (unheard := [other for other in deaf_to if other in given]):
+            raise EdgeError(f"{option} does not go with {unheard[0]}: give one or the other")
+    for option, needed in _NEEDS.items():
+        if option in given and needed not in given:
+            verb = "belong" if " and " in option else "belongs"
+            raise EdgeError(f"{option} {verb} to {needed}")
+
+
+def _nothing_judged(parts: int) -> NoReturn:
+    typer.echo(f"edge: no picture of the {parts} parts could be judged", err=True)
+    raise typer.Exit(1)
 
 
 def _score(
@@ -110,10 +155,16 @@ def _score(
     provider: Provider,
     json: Path | None,
 ) -> None:
+    from rich.console import Console
+
+    from edge.archive.results import SUMMARY
     from edge.archive.score import Finished, score
+    from edge.archive.view import summary
+    from edge.replay import none_judged
 
     def say(finished: Finished) -> None:
-        typer.echo(f"{finished.item}: {finished.state}, {finished.parts} parts {finished.reason}")
+        told = finished.reason if finished.state == "failed" else f"{finished.parts} parts"
+        typer.echo(f"{finished.item}: {finished.state}, {told}")
 
     if not model:
         raise EdgeError("--model: missing; an archive is scored with one package")
@@ -128,10 +179,13 @@ def _score(
         progress=say,
     )
     write_json(json, found)
-    typer.echo(f"{found.parts} parts of {found.items} items, {found.reused} finished before")
+    Console().print(summary(found))
     typer.echo(f"decisions sha256 {found.decisions_sha256}")
+    typer.echo(f"all of it: {out / SUMMARY}")
     for item, reason in found.failed.items():
         typer.echo(f"edge: {item}: {reason}", err=True)
+    if none_judged(found.parts, found.faults):
+        _nothing_judged(found.parts)
     if found.failed:
         raise typer.Exit(1)
 
@@ -146,7 +200,9 @@ class SimPace(StrEnum):
 @app.command()
 def sim(
     footage: Annotated[Path, typer.Argument(help="What `edge replay` takes.")],
-    model: Annotated[str, typer.Option(help="A package's name in the zoo, or its file.")],
+    model: Annotated[
+        str, typer.Option(help="A package's name in the zoo, or its file; a .mcap names its own.")
+    ] = "",
     line: Annotated[
         Path | None, typer.Option(help="The line's TOML file: belt, spacing, gate (docs/sim.md).")
     ] = None,
@@ -161,7 +217,10 @@ def sim(
     provider: Annotated[Provider, typer.Option(help="What to run on.")] = Provider.CPU,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Of the session.")] = 2,
     confirm: Annotated[
-        bool, typer.Option("--confirm", help="Run in real time at 95 % of the highest rate.")
+        bool,
+        typer.Option(
+            "--confirm", help="Run in real time at 95 % of the highest rate; exit code 1 if late."
+        ),
     ] = False,
     json: JsonFile = None,
 ) -> None:
@@ -191,6 +250,9 @@ def sim(
     )
     console.print(summary(result))
     write_json(json, result)
+    if confirm and not (result.confirmation and result.confirmation.holds):
+        typer.echo("edge: --confirm: this line does not hold; see above", err=True)
+        raise typer.Exit(1)
 
 
 def _verify(asked: Asked, json: Path | None) -> None:
@@ -206,10 +268,13 @@ def _verify(asked: Asked, json: Path | None) -> None:
         typer.echo(f"elsewhere: {line}")
     for line in found.differences[:SHOWN]:
         typer.echo(f"differs: {line}")
+    differing = len(found.differences)
+    first = f", the first {SHOWN} shown" if differing > SHOWN else ""
+    typer.echo(f"{differing} of the compared parts differ{first}")
     typer.echo(f"decisions sha256 {found.replayed_sha256}")
     write_json(json, found)
-    if found.differences:
-        typer.echo(f"edge: {len(found.differences)} parts were decided otherwise", err=True)
+    if differing:
+        typer.echo(f"edge: {differing} parts were decided otherwise", err=True)
         raise typer.Exit(1)
 
 
@@ -227,7 +292,8 @@ def _against(
         typer.echo(
             f"part {flip.part} ({flip.truth or 'unlabelled'}): {flip.old} -> {flip.new}, {scores}"
         )
-    typer.echo(f"{len(flips)} parts change their verdict")
+    first = f", the first {SHOWN} shown" if len(flips) > SHOWN else ""
+    typer.echo(f"{len(flips)} parts change their verdict{first}")
     write_json(json, flips)
     if html:
         shown = playback.pictures(asked, (flip.part for flip in flips))

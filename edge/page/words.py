@@ -14,3 +14,11 @@ def percent(share: float) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def overruns(number: int, of_pictures: int) -> str:
+    """of_pictures: those of a picture that could not be judged, and of no other delay."""
+    said = count(number, "overrun")
+    if not of_pictures:
+        return said
+    return f"{said}, of which {of_pictures:,} had a picture that could not be judged"

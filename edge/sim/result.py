@@ -71,23 +71,30 @@ def _is_misrouted(end: Outcome) -> bool:
 
 
 class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in real time, close to the highest rate, of the parts that the rate rests on."""
+    """A run in real time, close to the highest rate, of the parts that the rate rests on.
+
+    picture_overruns: of the overruns, those whose picture could not be judged, and nothing was
+    late. They say nothing of the rate, so the line holds with them.
+    """
 
     rate_hz: float
     parts: int
     late_at_gate: int
     misrouted: int
     overruns: int
+    picture_overruns: int
 
     @property
     def holds(self) -> bool:
-        return not (self.late_at_gate or self.misrouted or self.overruns)
+        late = self.overruns - self.picture_overruns
+        return not (self.late_at_gate or self.misrouted or late)
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     """The result of `edge sim`; the counts are those of `Bins`, flat.
 
-    overruns: parts without a verdict by decide_by, and commands received after act_by.
+    overruns: parts without a verdict by decide_by, and commands received after act_by;
+    picture_overruns: those of them that had a picture which could not be judged, and no delay.
     session_ms is measured on each part. overhead_ms is all the rest from trigger to command:
     measured on each part in real time, and on overhead_parts of them for a virtual run; 0 parts
     where it was given. latency_ms holds the waiting, too. max_rate_hz: see edge.sim.rate;
@@ -116,6 +123,7 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True):
     escapes_by_machine: int | None
     overkill_by_machine: int | None
     overruns: int
+    picture_overruns: int
     latency_ms: Percentiles
     session_ms: Percentiles
     overhead_ms: Percentiles

@@ -13,7 +13,7 @@ from edge.sim.measure import completed, is_untimed, measured_of, overheads_of
 from edge.sim.physics import Outcome, PartAtGate, outcomes
 from edge.sim.view import Watch
 from edge.sim.waiting import Measured, Overhead, timed
-from edge.stats import is_deadline_miss, is_overrun, spans
+from edge.stats import is_deadline_miss, is_overrun, is_picture_overrun, spans
 
 OVERHEAD_PARTS = 100  # of the short run in real time before a virtual one
 OVERHEAD_BUDGET_MS = 500.0  # of that run: a part that is late tells no overhead
@@ -28,6 +28,7 @@ class Seen(msgspec.Struct, frozen=True):
     overheads: list[Overhead]
     overhead_parts: int
     overruns: int
+    picture_overruns: int
 
 
 class Times(msgspec.Struct, frozen=True):
@@ -58,6 +59,7 @@ def real(
         overheads=overheads,
         overhead_parts=len(overheads),
         overruns=sum(map(is_overrun, driven.records)),
+        picture_overruns=sum(map(is_picture_overrun, driven.records)),
     )
 
 
@@ -95,7 +97,9 @@ def laid_out(times: Times, line: Line, margin_ms: float) -> Seen:
     """The line as it would have been with these times."""
     found = timed(times.measured, line, margin_ms)
     unjudged = {record.part for record in times.driven.records if is_deadline_miss(record)}
-    missed = {one.at_gate.part for one in found if one.missed} | unjudged
+    late = {one.at_gate.part for one in found if one.missed}
+    missed = late | unjudged
+    of_pictures = {record.part for record in times.driven.records if is_picture_overrun(record)}
     return Seen(
         driven=times.driven,
         ends=outcomes((one.at_gate for one in found), line.belt, line.gate),
@@ -103,6 +107,7 @@ def laid_out(times: Times, line: Line, margin_ms: float) -> Seen:
         overheads=times.overheads,
         overhead_parts=times.overhead_parts,
         overruns=len(missed),
+        picture_overruns=len(of_pictures - late),
     )
 
 

@@ -13,7 +13,9 @@ import msgspec
 from rich.console import Console
 
 from edge.core.clock import NS_PER_MS
-from edge.core.errors import ConfigError
+from edge.core.errors import ConfigError, PackageError
+from edge.rerun import RECORDING_SUFFIX, Asked, resolved
+from edge.rerun import opened as recorded
 from edge.sim.drive import Job
 from edge.sim.line import Line
 from edge.sim.measure import was_late
@@ -46,7 +48,8 @@ def simulate(
 ) -> Simulation:
     """Run footage over a line through the real loop, engine and arm, and say where parts end.
 
-    parts: of the footage, from its start; all without. margin_ms: the station's, kept back for the
+    model_name: "" for the one that judged most of a recording's parts. parts: of the footage, from
+    its start; all without. margin_ms: the station's, kept back for the
     wire. overhead_ms: of a virtual run, a part's time from trigger to command beside the engine's;
     measured on up to 100 parts in real time where it is not given. confirm: run once more in real
     time, at 95 % of the highest rate. console: draws the line where it is a terminal. EdgeError
@@ -54,6 +57,7 @@ def simulate(
     """
     line = line or Line()
     _check(line, pace, threads, parts, margin_ms, overhead_ms)
+    model_name = model_name or _named_by(footage_path)
     model = package.find(model_name)
     rows, there = opened(footage_path, split, model.manifest.views)
     job = Job(
@@ -81,6 +85,14 @@ def simulate(
     if confirm and fastest:
         confirmation = _confirmation(job, line.at_rate(CONFIRM_AT * fastest.rate_hz), console)
     return _simulation(job, line, pace, seen, fastest, confirmation)
+
+
+def _named_by(footage: Path) -> str:
+    """The package that a recording names, as a replay takes it."""
+    if footage.suffix.lower() != RECORDING_SUFFIX:
+        raise PackageError("--model: missing; footage that is no recording does not name one")
+    asked = Asked(footage=footage)
+    return resolved(asked, recorded(asked, lambda line: None))[1].model
 
 
 def _check(
@@ -116,6 +128,7 @@ def _confirmation(job: Job, line: Line, console: Console | None) -> Confirmation
         late_at_gate=found.late_at_gate,
         misrouted=found.misrouted,
         overruns=seen.overruns,
+        picture_overruns=seen.picture_overruns,
     )
 
 
@@ -139,6 +152,7 @@ def _simulation(
         budget_ms=line.budget_ms,
         margin_ms=job.margin_ms,
         overruns=seen.overruns,
+        picture_overruns=seen.picture_overruns,
         latency_ms=percentiles(seen.latency_ms),
         session_ms=seen.driven.report.session_ms,
         overhead_ms=percentiles([one.total_ns / NS_PER_MS for one in seen.overheads]),

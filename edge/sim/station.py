@@ -105,6 +105,7 @@ def main(plan_json: str) -> None:
         journal = Journal(warnings.append)
         try:
             balance = _run(plan, Fanout(journal, feed))
+            journal.finish()
         except EdgeError as error:  # process boundary: the parent says it
             feed.event(FAILED, 0, str(error)[:4000])
             return

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from edge.core.clock import NS_PER_S
 from edge.core.types import Action, PartRecord
+from edge.page.words import overruns
 from edge.replay import Percentiles
 from edge.sim.line import Line
 from edge.sim.rate import Bound
@@ -98,26 +99,33 @@ def summary(result: Simulation) -> Table:
     way = f"{line.camera_to_gate_mm:g} mm behind the camera, rests at {line.rest}"
     view.add_row(line.machine, f"{way}; budget {result.budget_ms:.1f} ms")
     stopped = f", {result.stopped} still on the belt" if result.stopped else ""
+    view.add_row("parts", str(result.parts))
     view.add_row(
-        "parts", f"{result.parts}: {result.good_bin} good, {result.reject_bin} reject{stopped}"
+        "bins",
+        f"{result.good_bin} in the good bin, {result.reject_bin} in the reject bin{stopped}",
     )
     if result.physical_escapes is not None:
         escapes = f"{result.physical_escapes} of {result.defect} defective parts"
         view.add_row("escapes", f"{escapes}; {result.escapes_by_machine} by the machine")
         overkill = f"{result.physical_overkill} of {result.good} good parts"
         view.add_row("overkill", f"{overkill}; {result.overkill_by_machine} by the machine")
-    late = f"{result.late_at_gate} late at the gate, {result.misrouted} misrouted"
-    view.add_row("commands", f"{late}; {result.overruns} overruns")
+    view.add_row("commands", _late(result.late_at_gate, result.misrouted))
+    view.add_row("overruns", overruns(result.overruns, result.picture_overruns))
     view.add_row("latency", _spread(result.latency_ms))
     view.add_row("session.run", _spread(result.session_ms))
     view.add_row("overhead", _spread(result.overhead_ms))
-    view.add_row("fastest", _fastest(result))
+    view.add_row("highest rate", _fastest(result))
     if (confirmed := result.confirmation) is not None:
         word = "holds" if confirmed.holds else "does not hold"
-        seen = f"{confirmed.late_at_gate} late, {confirmed.misrouted} misrouted"
+        seen = _late(confirmed.late_at_gate, confirmed.misrouted)
         at = f"{word} at {confirmed.rate_hz:.4g} parts/s in real time"
-        view.add_row("", f"{at}: {seen}, {confirmed.overruns} overruns")
+        over = overruns(confirmed.overruns, confirmed.picture_overruns)
+        view.add_row("confirmed", f"{at}: {seen}; {over}")
     return view
+
+
+def _late(late_at_gate: int, misrouted: int) -> str:
+    return f"{late_at_gate} late at the gate, {misrouted} misrouted"
 
 
 def _fastest(result: Simulation) -> str:
@@ -129,10 +137,10 @@ def _fastest(result: Simulation) -> str:
 
 
 _BOUNDS: dict[Bound, str] = {
-    "inference": "what the engine can do",
-    "budget": "the way to the gate",
-    "gate": "the machine's own cycle",
-    "limit": "what the simulation can feed",
+    "inference": "inference (what the engine can do)",
+    "budget": "the budget (the way to the gate)",
+    "gate": "the gate (the machine's own cycle)",
+    "limit": "the limit of what the simulation can feed",
 }
 
 

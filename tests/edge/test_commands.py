@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from edge.core.process import python_module
@@ -60,7 +62,12 @@ def test_the_gate_for_a_new_model_has_a_limit_and_a_page(kept, tmp_path):
 
 
 def test_records_verify_says_by_its_exit_code_whether_they_were_altered(kept, tmp_path):
-    assert edge("records", "verify", kept / "r.db").returncode == 0
+    sound = edge("records", "verify", kept / "r.db")
+    assert sound.returncode == 0
+    assert "nothing was altered" in sound.stdout
+    key, head = (_after(name, sound.stdout) for name in ("public key ", "head "))
+    again = edge("records", "verify", kept / "r.db", "--public-key", key, "--head", head)
+    assert again.returncode == 0
     altered = tmp_path / "altered.db"
     altered.write_bytes((kept / "r.db").read_bytes())
     with sqlite3.connect(altered) as connection:
@@ -69,9 +76,27 @@ def test_records_verify_says_by_its_exit_code_whether_they_were_altered(kept, tm
     done = edge("records", "verify", altered)
     assert done.returncode == 1
     assert "part 3" in done.stdout
+    assert "nothing was altered" not in done.stdout
+    assert done.stderr.endswith(": 1 problem\n")
     cut = edge("records", "verify", kept / "r.db", "--head", "0" * 64)
     assert cut.returncode == 1
     assert "tail" in cut.stdout
+
+
+def _after(name: str, text: str) -> str:
+    return next(line.removeprefix(name) for line in text.splitlines() if line.startswith(name))
+
+
+def test_the_list_of_parts_has_a_header_and_no_latency_on_a_virtual_clock(kept):
+    listed = edge("records", "query", kept / "r.db")
+    header, first, *_ = listed.stdout.splitlines()
+    assert header.split()[:5] == ["trigger,", "UTC", "part", "verdict,", "fault"]
+    assert "latency, ms" in header
+    assert first[: header.index("latency, ms") + len("latency, ms")].endswith(" -")
+    assert listed.stderr == ""
+    typo = edge("records", "query", kept / "r.db", "--type", "scrtch")
+    assert typo.stdout == "0 parts\n"
+    assert typo.stderr.startswith("edge: type 'scrtch': no part on record has it; there are: ")
 
 
 def test_records_are_asked_shown_and_handed_over(kept, tmp_path):
@@ -95,14 +120,13 @@ def test_the_shift_report_is_a_page(kept, tmp_path):
         "report", kept / "r.db", "--html", tmp_path / "r.html", "--json", tmp_path / "r.json"
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{PARTS} parts: {tmp_path / 'r.html'}\n"
     assert "synthetic-part" in (tmp_path / "r.html").read_text()
     assert json.loads((tmp_path / "r.json").read_text())
 
 
 def test_a_simulated_line_writes_what_became_of_its_parts(kept, tmp_path):
-    done = edge(
-        "sim", kept / "out.mcap", "--model", "synthetic-part", "--json", tmp_path / "sim.json"
-    )
+    done = edge("sim", kept / "out.mcap", "--json", tmp_path / "sim.json")
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "sim.json").read_text())
     assert told["parts"] == PARTS
@@ -118,6 +142,17 @@ def test_a_cut_recording_is_recovered(kept, tmp_path):
     assert edge("replay", tmp_path / "whole.mcap", "--verify").stderr == ""
 
 
+def test_footage_of_another_size_is_told_once_and_fails(kept, tmp_path):
+    for number in range(8):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((48, 64), 150, np.uint8))
+    done = edge("replay", tmp_path, "--model", "synthetic-part")
+    assert done.returncode == 1
+    *warnings, more, last = done.stderr.splitlines()
+    assert len(warnings) == 3
+    assert more.startswith("edge: warning: and 5 more bad_frame: 64x48 px, ")
+    assert last == "edge: no picture of the 8 parts could be judged"
+
+
 MISTAKES = [
     (("records", "verify", "gone.db"), "gone.db"),
     (("records", "query", "r.db", "--since", "yesterday"), "yesterday"),
@@ -129,6 +164,12 @@ MISTAKES = [
     (("replay", "footage", "--ray"), "--out"),
     (("replay", "out.mcap", "--verify", "--part", "77"), "77"),
     (("sim", "footage", "--model", "synthetic-part", "--line", "gone.toml"), "gone.toml"),
+    (("sim", "footage"), "--model: missing"),
+    (("replay", "out.mcap", "--verify", "--pace", "recorded"), "--verify does not go with --pace"),
+    (("replay", "footage", "--out", "o", "--record", "x.mcap"), "--out does not go with --record"),
+    (("replay", "out.mcap", "--from", "20", "--to", "10"), "--from 20: allowed: up to --to 10"),
+    (("replay", "."), "a folder with 1 recording (.mcap): give one file"),
+    (("replay", ".", "--model", "synthetic-part"), "with 1 recording (.mcap): give one file"),
     (("recover", "footage/footage.csv", "x.mcap"), "footage.csv"),
 ]
 

@@ -9,7 +9,7 @@ import socket
 import stat
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
@@ -274,7 +274,7 @@ def test_a_path_that_cannot_be_ours(kind, path):
 def test_asking_where_nobody_answers_is_one_line(kind, path, monkeypatch):
     monkeypatch.setattr(desks, "ASK_S", 0.1)
     with socket.socket(socket.AF_UNIX) as other:
-        words = "no station cell-1 is running"
+        words = "no station named 'cell-1' is running; running in .*: none"
         if kind != "nothing":
             other.bind(str(path))
         if kind in ("silent", "nonsense"):
@@ -287,8 +287,66 @@ def test_asking_where_nobody_answers_is_one_line(kind, path, monkeypatch):
             ask(path, "status")
         if kind == "nonsense":
             thread.join()
-    assert str(path) in str(refusal.value)
+    assert str(path.parent) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_who_is_running_is_said_where_the_name_is_wrong(desk, loop, path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path.with_name("dead.sock")))
+    with pytest.raises(EdgeError, match=r"no station named 'cell' is running; .*: cell-1$"):
+        ask(path.with_name("cell.sock"), "status")
+
+
+def test_an_ended_station_leaves_nothing_and_a_refused_one_neither(path):
+    Desk(path).close()
+    assert list(path.parent.iterdir()) == []
+    path.write_text("mine")
+    with pytest.raises(EdgeError, match="not a socket"):
+        Desk(path)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_no_lock(path, monkeypatch):
+    ending = Desk(path)
+    opened, real = [], os.open
+
+    def slow_open(name, *how, **more):
+        descriptor = real(name, *how, **more)
+        if str(name).endswith(".lock") and not opened:  # the other one ends just now
+            opened.append(os.fstat(descriptor).st_ino)
+            ending.close()
+        return descriptor
+
+    monkeypatch.setattr(desks.os, "open", slow_open)
+    with closing(Desk(path)):
+        assert len(opened) == 1
+        assert path.with_suffix(".lock").exists()
+        with pytest.raises(EdgeError, match="already running"):
+            Desk(path)
+
+
+def test_of_many_that_start_and_end_at_once_one_at_a_time_has_the_place(path):
+    inside, most, started = [], [], []
+
+    def start_and_end() -> None:
+        for _ in range(15):
+            with suppress(EdgeError):
+                desk = Desk(path)
+                inside.append(desk)
+                most.append(len(inside))
+                started.append(1)
+                inside.remove(desk)
+                desk.close()
+
+    threads = [threading.Thread(target=start_and_end) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert started
+    assert list(path.parent.iterdir()) == []
 
 
 def _babble(listener: socket.socket) -> None:

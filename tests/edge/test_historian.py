@@ -107,7 +107,8 @@ def until(holds, within_s=30.0):
 def test_a_run_is_on_record_whole_and_its_footage_plays_the_same(kept):
     line = kept(80)
     until(lambda: line.parts_on_record() > 5)
-    assert ask(socket_path(line.name), "lot", "")["ok"] is False
+    refused = ask(socket_path(line.name), "lot", "")
+    assert (refused["ok"], refused["error"]) == (False, "which? give its name with --reason")
     assert ask(socket_path(line.name), "lot", "B")["ok"] is True
     status = ask(socket_path(line.name), "status")
     assert status["records_lost"] == 0

@@ -164,7 +164,10 @@ def test_a_machine_that_rests_at_pass_without_sensor_or_line_stop():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("ctl", "status", "--station", "nobody-here"), "no station nobody-here is running"),
+        (
+            ("ctl", "status", "--station", "nobody-here"),
+            "no station named 'nobody-here' is running",
+        ),
         (("ctl", "status", "--station", "a b"), "a b"),
         (("ctl", "dance"), "dance"),
         (("keys", "make", "a/b"), "key name 'a/b': allowed"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from edge.core.figures import auroc
 from edge.core.ledger import Balance
@@ -20,7 +23,8 @@ from edge.core.types import (
     Stamps,
     Verdict,
 )
-from edge.replay import Report, late_commands, report
+from edge.panel import summary
+from edge.replay import Journal, Report, late_commands, none_judged, report
 from edge.stats import DecisionDigest, percentiles
 
 MS = 1_000_000
@@ -62,6 +66,58 @@ def scored(records, labels, tmp_path, *, real_time=True, log=b""):
         provider="cpu",
         model_sha256="m",
     )
+
+
+def test_a_picture_that_cannot_be_judged_is_told_apart_from_a_part_that_was_late(tmp_path):
+    records = [
+        record(1, Verdict.PASS, score=0.1),
+        record(2, fault=Fault.UNFIT_IMAGE),
+        record(3, fault=Fault.DEADLINE),
+        record(4, fault=Fault.BAD_FRAME),
+        record(5, fault=Fault.NO_IMAGE, latency_ms=51.0),
+    ]
+    result = scored(records, [None] * 5, tmp_path)
+    assert (result.overruns, result.deadline_misses, result.picture_overruns) == (4, 4, 2)
+    assert result.actions == {"accept": 1, "reject": 0, "rework": 0, "hold": 0, "default": 4}
+    text = shown(summary(result))
+    assert "4 overruns, of which 2 had a picture that could not be judged" in text
+    assert "accept 1, reject 0, rework 0, hold 0, default 4" in text
+
+
+@pytest.mark.parametrize(
+    ("faults", "none"),
+    [
+        ({"bad_frame": 3}, True),
+        ({"bad_frame": 2, "unfit_image": 1}, True),
+        ({"bad_frame": 2}, False),
+        ({"bad_frame": 2, "deadline": 1}, False),
+    ],
+)
+def test_no_picture_at_all_could_be_judged(faults, none):
+    assert none_judged(3, faults) is none
+
+
+def test_the_same_warning_is_told_three_times_and_then_counted():
+    told: list[str] = []
+    journal = Journal(told.append)
+    for part in range(1, 161):
+        size = "640x480" if part < 160 else "32x32"
+        journal.event("bad_frame", part, f"/mine/{part}.png: {size} px, takes exactly 256x256 px")
+    journal.event("worker_lost", 0, "exit code 9")
+    assert len(told) == 4
+    journal.finish()
+    assert told[-2:] == [
+        "and 156 more bad_frame: 640x480 px, takes exactly 256x256 px",
+        "and 1 more bad_frame: 32x32 px, takes exactly 256x256 px",
+    ]
+    journal.finish()
+    assert len(told) == 6
+
+
+def shown(renderable) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(renderable)
+    return console.file.getvalue()
 
 
 def test_every_part_is_in_exactly_one_pile(tmp_path):

@@ -98,6 +98,33 @@ def test_a_folder_of_pictures_is_sorted(tmp_path: Path) -> None:
     assert (footage.arrival_ns(2), footage.label(1)) == (200_000_000, None)
 
 
+@pytest.mark.parametrize(
+    ("opened", "labels"),
+    [
+        ("mine", ["defect", "defect", "good", None]),
+        ("mine/good", ["good"]),
+        ("mine/defect", ["defect", "defect"]),
+        ("mine/other", [None]),
+    ],
+)
+def test_folders_called_good_and_defect_are_labels(
+    tmp_path: Path, opened: str, labels: Any
+) -> None:
+    for name in ("good/a.png", "defect/b.png", "defect/spur/c.png", "other/d.png"):
+        write_picture(tmp_path / "mine" / name)
+    footage = open_footage(tmp_path / opened, views=(PICTURE,))
+    assert [footage.label(part + 1) for part in range(len(footage))] == labels
+
+
+def test_recordings_among_pictures_are_not_passed_over(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png")
+    for name in ("one.mcap", "deeper/two.mcap"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(FootageError, match=r"2 recordings .*: give one file, or score all with"):
+        open_footage(tmp_path, views=(PICTURE,))
+
+
 def test_a_video_gives_its_frames_at_its_own_rate(tmp_path: Path) -> None:
     footage = open_footage(write_video(tmp_path / "belt.avi", 5), views=(PICTURE,))
     assert len(footage) == 5

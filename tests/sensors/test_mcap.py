@@ -31,7 +31,7 @@ from mcap.writer import MCAP0_MAGIC, CompressionType, Writer
 
 from edge.core.errors import FootageError
 from edge.core.footage import RecordedPart
-from edge.core.history import Closed, Opened, Picture, Session
+from edge.core.history import Closed, Opened, Picture, Session, served
 from edge.core.pool import FramePool
 from edge.core.types import (
     Action,
@@ -43,6 +43,7 @@ from edge.core.types import (
     NoFrame,
     PartRecord,
     Region,
+    Serving,
     Stamps,
     Trigger,
     Verdict,
@@ -81,6 +82,13 @@ def a_session(*views: ViewSpec) -> Session:
     )
 
 
+def a_serving(number: int) -> Serving:
+    """Every fourth part by another package, every fifth on another provider."""
+    other = {"content_sha256": "d" * 64, "version": "2"} if number % 4 == 0 else {}
+    slower = {"provider": "openvino"} if number % 5 == 0 else {}
+    return msgspec.structs.replace(served(None, a_session()), **other, **slower)
+
+
 def a_part(
     number: int, picture: Picture = "kept", fault: Fault | None = None, detail: str = ""
 ) -> tuple[Opened, Closed]:
@@ -113,6 +121,7 @@ def a_part(
         acked_ns=at_ns + 10,
         applied=decision.action,
         encoder=number * 100,
+        serving=a_serving(number),
     )
     truth = ("", "good", "defect")[number % 3]
     opened = Opened(number, number + 7, number * 100, deadline, truth, "dent" * (number % 3 == 2))
@@ -403,8 +412,9 @@ def opens_to_its_last_whole_chunk(path: Path, data: bytes, length: int) -> None:
     assert [row.record.part for row in recording.rows] == numbers
     assert not recording.whole
     assert 0 <= recording.lost_bytes < length
+    lost = f", {recording.lost_bytes} bytes are lost" if recording.lost_bytes else ""
     assert warnings == [
-        f"{path}: cut short; {len(numbers)} parts are whole, {recording.lost_bytes} bytes are lost"
+        f"{path}: no index: still being written, or cut short; {len(numbers)} parts are whole{lost}"
     ]
 
 

@@ -206,7 +206,7 @@ def test_stop_ends_the_camera_and_close_leaks_nothing(
 def test_what_cannot_be_opened(
     pool: FramePool, source: int | str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(CameraError, match=f"^{source}: no camera, stream or video file"):
+    with pytest.raises(CameraError, match=f"^camera.device {source}: no camera, stream or video"):
         OpenCvCamera(source, pool, SystemClock())
     assert capfd.readouterr() == ("", "")
 

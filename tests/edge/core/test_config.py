@@ -96,6 +96,28 @@ def test_what_a_daemon_needs_is_checked_at_the_start(write, more, line):
     assert line in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "allowed"),
+    [
+        ("budget_ms = 0", "a number above 0, up to 1000000"),
+        ('slots = "many"', "a whole number from 4, up to 256"),
+        ("name = 4", "text"),
+        ("engine.standby = 1", "true | false"),
+        ("engine.keep_warm_s = -1", "a number from 0, up to 3600"),
+        ("engine.provider = 7", "text"),
+    ],
+)
+def test_a_plain_value_that_cannot_be_is_told_what_can(tmp_path, more, allowed):
+    path = tmp_path / "station.toml"
+    more = {"camera.source": '"synthetic"', "engine.model": '"deeppcb"', more: ""}
+    path.write_text(
+        "".join(f"{key} = {value}\n" if value else f"{key}\n" for key, value in more.items())
+    )
+    with pytest.raises(ConfigError, match=r"expected .*; allowed: ") as caught:
+        load(path, Station)
+    assert str(caught.value).endswith(f"allowed: {allowed}")
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml", Station)

@@ -13,6 +13,7 @@ from rich.console import Console
 from edge.core.errors import EdgeError
 from edge.core.types import Action
 from edge.sim.line import Line
+from edge.sim.result import Confirmation
 from edge.sim.simulate import simulate
 from edge.sim.view import Watch, belt_line, summary
 from sensors.synthetic import FIRST_UNSEEN_SEED, PartGenerator
@@ -98,6 +99,38 @@ def test_overhead_is_measured_in_real_time_and_the_rate_confirmed(on):
     assert result.confirmation.rate_hz == pytest.approx(0.95 * result.max_rate_hz)
 
 
+def test_a_picture_that_cannot_be_judged_says_nothing_of_the_rate(footage, tmp_path):
+    for number, picture in enumerate(sorted((footage / "images").iterdir())[:6]):
+        shutil.copy(picture, tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes(b"torn")
+    result = simulate(tmp_path, MODEL, overhead_ms=2.0, confirm=True)
+    assert_conserved(result)
+    assert (result.picture_overruns, result.confirmation.picture_overruns) == (1, 1)
+    assert "had a picture that could not be judged" in shown(summary(result))
+    if result.confirmation.overruns == 1:  # a busy machine may make more
+        assert result.confirmation.late_at_gate == 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "holds"),
+    [
+        ({}, True),
+        ({"overruns": 2, "picture_overruns": 2}, True),
+        ({"overruns": 3, "picture_overruns": 2}, False),
+        ({"late_at_gate": 1}, False),
+        ({"misrouted": 1}, False),
+    ],
+)
+def test_a_line_holds_where_nothing_was_late(counts, holds):
+    none = {"late_at_gate": 0, "misrouted": 0, "overruns": 0, "picture_overruns": 0}
+    assert Confirmation(rate_hz=20.0, parts=100, **(none | counts)).holds is holds
+
+
+def test_footage_that_names_no_package_needs_one(footage):
+    with pytest.raises(EdgeError, match="--model: missing; footage that is no recording"):
+        simulate(footage, "")
+
+
 def test_parts_without_truth_are_parts_only_and_no_terminal_shows_no_line(footage, tmp_path):
     for picture in sorted((footage / "images").iterdir())[:4]:
         shutil.copy(picture, tmp_path)
@@ -143,7 +176,7 @@ def shown(renderable):
 
 def test_the_summary_says_where_the_parts_are_and_what_binds(on):
     text = shown(summary(on(overhead_ms=2.0)))
-    assert "24: " in text
+    assert "in the good bin, " in text
     assert "defective parts; 0 by the machine" in text
     assert "rests on 24 parts" in text
     confirmed = shown(summary(on(parts=6, confirm=True)))
