@@ -13,5 +13,6 @@ lock() {
 for flavour in cpu openvino gpu dev; do
     lock "$flavour" --extra "$flavour"
 done
-lock archive --extra cpu --extra archive
+# The versions of cpu.txt: it is installed over that one, and results are of one ONNX Runtime.
+lock archive --constraint requirements/cpu.txt --extra cpu --extra archive
 lock test-openvino --extra openvino --extra test
