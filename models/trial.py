@@ -42,8 +42,6 @@ def main(argument: str) -> None:
     """Be that process."""
     plan = msgspec.json.decode(argument, type=Plan)
     die_with_parent(plan.parent_pid)
-    if plan.gently:
-        os.nice(19)  # the session's threads too, which begin later
     # What libraries print must not get between the lines.
     with os.fdopen(os.dup(1), "wb", buffering=0) as out:
         os.dup2(2, 1)

@@ -99,9 +99,8 @@ class Trial:
             **how,
         )
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the trial
-        modules = ("models.gentle", "models.trial") if plan.gently else ("models.trial",)
         self._process = subprocess.Popen(
-            python_module(*modules, msgspec.json.encode(plan).decode()),
+            python_module("models.trial", msgspec.json.encode(plan).decode()),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -109,6 +108,9 @@ class Trial:
             process_group=0,
             env=HUGE_PAGES | os.environ,  # as a station's worker
         )
+        if plan.gently:  # now, for its threads have what the one that starts them has
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, 19)
         self._said = b""
 
     def __enter__(self) -> Trial:

@@ -63,7 +63,7 @@ class Line:
         self.part = 0
 
     def start(self, *chain: Crew, **options) -> WorkerEngine:
-        options = {"hang_ns": 150 * NS_PER_MS} | options
+        options = {"hang_ns": 2 * NS_PER_S} | options
         self.engine = WorkerEngine(self.pool, chain, event=self._event, **options)
         self.engine.start()
         return self.engine
