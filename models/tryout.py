@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TypedDict, Unpack
 
@@ -197,16 +198,4 @@ def tried(
     return rated
 
 
-def gently(
-    model: Package,
-    provider: str,
-    threads: int,
-    *,
-    timeout_s: float,
-    tell: Tell,
-    cache: Path | None = None,
-    **how: Unpack[How],
-) -> Rated:
-    """`tried`, beside a line that runs."""
-    how["gently"] = True
-    return tried(model, provider, threads, timeout_s=timeout_s, tell=tell, cache=cache, **how)
+gently = partial(tried, gently=True)  # beside a line that runs
