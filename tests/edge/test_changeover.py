@@ -46,7 +46,10 @@ class Cell:
             stderr=subprocess.PIPE,
             text=True,
         )
-        until(lambda: self._is_ready(), within_s=30.0)
+
+    def started(self) -> Cell:
+        until(self._is_ready, within_s=30.0)
+        return self
 
     def _is_ready(self) -> bool:
         try:
@@ -110,11 +113,13 @@ def until(holds, within_s: float = 15.0):
 @pytest.fixture
 def cell(tmp_path):
     made = Cell(tmp_path)
-    yield made
-    for process in (made.station, made.arm):
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    try:
+        yield made.started()
+    finally:
+        for process in (made.station, made.arm):
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
 
 def test_a_package_comes_in_is_compared_promoted_and_rolled_back(cell):
