@@ -364,6 +364,8 @@ def run(
         if native.helper is None:  # a part takes 0.3 ms longer, and somebody may ask why
             fanout.event("realtime", 0, "compiled helper: not built; everything runs in Python")
         fanout.event("package", 0, f"{named(model)}: {why}")
+        if degraded := rig.engine.degraded:
+            fanout.event("provider", 0, f"degraded from the start: {degraded}")
         packages.begun(station, model)
         service.ready(rig)
         balance = inspect(rig.inspection, service.stopping)

@@ -38,6 +38,7 @@ SETTLE_NS = 100 * NS_PER_MS
 LOOK_NS = 100 * NS_PER_MS  # an idle worker that died is noticed this often
 # A slower model is not run for nothing: a pause makes it slower by the same 0.3 to 0.5 ms.
 LONGEST_REHEARSAL_NS = 10 * NS_PER_MS
+IDLE_HANG_NS = NS_PER_S
 NO_PART_NS = 3600 * NS_PER_S  # no part is due: one that is run for nothing need not look for any
 HEALTHY = 20  # answers after which a worker's start counts as a success
 
@@ -228,7 +229,7 @@ class WorkerEngine:
             return None
         for worker in self._workers:
             if worker.busy:
-                hung_ns = worker.busy_since_ns() + self._hang_ns
+                hung_ns = worker.busy_since_ns() + self._patience_of(worker)
                 due = hung_ns if due is None or hung_ns < due else due
         if self._queue and self._workers and self._spare():
             switch_ns = self._switch_ns(self._workers[0])
@@ -276,7 +277,14 @@ class WorkerEngine:
     def _is_hung(self, worker: Warm, now_ns: int) -> bool:
         if self._hang_ns is None:
             return worker.overdue
-        return worker.silent_ns(now_ns) >= self._hang_ns
+        return worker.silent_ns(now_ns) >= self._patience_of(worker)
+
+    def _patience_of(self, worker: Warm) -> int:
+        """How long a worker may be silent. With no part in hand longer: a frame that comes
+        meanwhile goes to the standby, and a box that was busy for a moment is no reason to kill.
+        """
+        assert self._hang_ns is not None
+        return self._hang_ns if worker.frame else max(self._hang_ns, IDLE_HANG_NS)
 
     def _patience_ns(self) -> int:
         return max(SLOW_NS, SLOW_TIMES * self.times.p50_ns)
