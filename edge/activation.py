@@ -49,6 +49,8 @@ def change(
     """
     if len(reason) > LONGEST_REASON:
         raise EdgeError(f"--reason: {len(reason)} characters; at most {LONGEST_REASON} are kept")
+    if verb == "rollback" and package is not None:
+        raise EdgeError("rollback: to the package before alone; for another: edge model activate")
     path = socket_path(station)
     asked = address(package) if package else ""
     try:

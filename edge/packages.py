@@ -73,6 +73,9 @@ def admitted(station: Station, model: Package, tell: Callable[[str], None]) -> P
         measure=engine.measure,
         folder=engine.cache,
     )
+    for rated in choice.chain:
+        if rated.p99_ms is not None:
+            tell(f"{rated.provider}: p99 {rated.p99_ms:.2f} ms of session.run")
     return Providers(tuple(rated.provider for rated in choice.chain), choice.refused)
 
 

@@ -6,6 +6,7 @@ What signs records and what signs packages have this in common; each names its o
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edge.core.errors import EdgeError
 PUBLIC = ".pub"
 _RAW_BYTES = 32
 _MOST_BYTES = 10_000
+_PUBLIC_KEY = re.compile(rb"[0-9a-fA-F]{64}")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # Points of small order, without their sign bit: anybody can sign for such a "key", and one of
 # them is 64 zeros, which somebody may write into a station file until there is a real one.
@@ -60,6 +62,8 @@ def load(path: Path, error: type[EdgeError]) -> Signer:
     Raises `error` where it is absent, no such key, or open to anybody but its owner.
     """
     data, mode = _read(path, error)
+    if _PUBLIC_KEY.fullmatch(data.strip()) or b"BEGIN PUBLIC KEY" in data:
+        raise error(f"{path}: a public key; to sign takes the secret one")
     if mode := mode & _OTHERS:
         raise error(
             f"{path}: mode {mode | 0o600:04o} lets others at the key; run: chmod 600 {path}"

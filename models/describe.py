@@ -22,6 +22,8 @@ def describe(package: Package) -> str:
         admitted = ", ".join(f"{w} x {h}" for h, w in view.fit.sizes) or "any size it can take"
         fit = "" if view.kind == "samples" else f", fit {view.fit.mode} of {admitted}"
         lines.append(f"view            {view.name}: {view.kind}, {view.dtype} {shape}{fit}")
+    if manifest.tiling.batch != 1:
+        lines.append(f"batch           {manifest.tiling.batch} tiles at once; judges nothing else")
     if outputs.map:
         lines.append(f"map             {outputs.map_shape} cells of {outputs.cell_px} px")
     lines += [

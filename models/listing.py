@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
-from edge.core.errors import PackageError
+from edge.core.errors import EdgeError, PackageError
 from models import package as packages
 from models import signature
 from models.installed import Installed
 from models.package import Package
+from models.station_state import StationState
 from models.store import Store
 from models.store_files import utc_text
 
@@ -21,7 +23,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     version: str
     content_sha256: str  # of a damaged file the 12 digits that its name has
-    where: str  # store | zoo
+    where: str  # store | zoo | station, for a damaged state
     path: str
     file_sha256: str = ""
     size: int = 0  # bytes
@@ -33,20 +35,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rows(store: Store) -> list[Row]:
-    """Every installed package, then those of the zoo that are not; every file is checked."""
-    found = [_installed(one, store) for one in store.installed()]
+    """Every installed package, then those of the zoo that are not; every file is checked.
+
+    Of several files of a content the one that stands for them, and those that are damaged.
+    """
+    states, troubles = _states(store)
+    standing = store.installed()
+    found = [_installed(one, store, states) for one in standing]
+    others = [_installed(one, store, states) for one in store.files() if one not in standing]
+    found += [row for row in others if row.trouble]
     found += [
-        Row(
-            name=path.name,
-            version="",
-            content_sha256="",
-            where="store",
-            path=str(path),
-            trouble=why,
-        )
+        _trouble(path, "store", f"{path}: nobody installed it; it is never used")
         for path in store.strays()
-        for why in (f"{path}: nobody installed it; it is never used",)
     ]
+    found += troubles
     there = {row.content_sha256 for row in found}
     shipped = [packages.find(name) for name in sorted(packages.zoo_index())]
     return found + [_row(one, "zoo") for one in shipped if one.content_sha256 not in there]
@@ -73,8 +75,27 @@ def table(listed: Sequence[Row]) -> list[str]:
     return lines + [f"TROUBLE {row.trouble}" for row in listed if row.trouble]
 
 
-def _installed(one: Installed, store: Store) -> Row:
-    installed_at, used = utc_text(one.installed_ns), store.uses(one.digest)
+def _states(store: Store) -> tuple[list[StationState], list[Row]]:
+    """The states that can be read, and rows for the others."""
+    states, troubles = [], []
+    for name in store.stations():
+        try:
+            if state := store.state(name):
+                states.append(state)
+        except EdgeError as error:
+            path = store.folder / "stations" / f"{name}.json"
+            troubles.append(_trouble(path, "station", str(error)))
+    return states, troubles
+
+
+def _trouble(path: Path, where: str, why: str) -> Row:
+    return Row(
+        name=path.name, version="", content_sha256="", where=where, path=str(path), trouble=why
+    )
+
+
+def _installed(one: Installed, store: Store, states: Sequence[StationState]) -> Row:
+    installed_at, used = utc_text(one.installed_ns), store.uses(one.digest, states)
     try:
         return _row(one.load(), "store", installed_at, used)
     except PackageError as error:

@@ -72,14 +72,20 @@ class Tiling(_Part, frozen=True, kw_only=True):
 
     min_overlap_px: what neighbouring tiles share at least; 0 leaves it to the runtime. batch: tiles
     that the graph takes at once, its inputs being (batch, 1, H, W) and its outputs one score and
-    one map a tile; such a package judges nothing but tiles. allow_skip: a first pass at low
-    resolution may leave out tiles that span fewer than skip_below gray levels.
+    one map a tile. envelope_px: rows, columns of the pictures that the envelope was learned on,
+    where they are smaller than a tile. A package with either judges nothing but tiles. allow_skip:
+    a first pass at low resolution may leave out tiles that span fewer than skip_below gray levels.
     """
 
     min_overlap_px: int = 0
     batch: int = 1
+    envelope_px: tuple[int, int] | None = None
     allow_skip: bool = False
     skip_below: float = 0.0
+
+    @property
+    def tiles_only(self) -> bool:
+        return self.batch != 1 or self.envelope_px is not None
 
 
 class Bound(_Part, frozen=True, kw_only=True):
@@ -216,7 +222,7 @@ def _faults(manifest: Manifest) -> list[str]:
         faults.append("gate: score deltas finite, at least 0")
     faults.extend(_tiling_faults(manifest.tiling))
     if not faults:
-        faults.extend(_output_faults(manifest))
+        faults.extend(_output_faults(manifest) + _envelope_px_faults(manifest))
     for bound in manifest.envelope.bounds:
         known = _is_measured(bound, manifest)
         if not (known and _finite(bound.low, bound.high) and bound.low <= bound.high):
@@ -235,6 +241,17 @@ def _tiling_faults(tiling: Tiling) -> list[str]:
     if tiling.allow_skip and not tiling.skip_below > 0:
         return ["tiling: allow_skip needs skip_below, the gray levels that an empty tile spans"]
     return [] if sane and skips else [f"tiling: overlap, batch 1 to {_MAX_BATCH}, skip_below"]
+
+
+def _envelope_px_faults(manifest: Manifest) -> list[str]:
+    """Windows of the envelope lie on whole cells inside a tile."""
+    window, cell = manifest.tiling.envelope_px, manifest.outputs.cell_px
+    tile = manifest.picture().shape[:2]
+    if window is None or all(
+        cell <= size <= most and size % cell == 0 for size, most in zip(window, tile, strict=True)
+    ):
+        return []
+    return [f"tiling: envelope_px {window} of {cell} px cells in {tile}"]
 
 
 def _is_measured(bound: Bound, manifest: Manifest) -> bool:

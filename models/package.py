@@ -105,7 +105,10 @@ def load(path: str | Path, *, content_sha256: str | None = None) -> Package:
         manifest_json, digest, appended = _opened(data)
         manifest = checked(manifest_json)
     except FormatError as fault:
-        raise PackageError(f"{path}: {fault}") from None
+        # A model begins with the tag of an admitted field: one byte, as all of them are below 16.
+        begun = any((tag >> 3, tag & 7) in _TOP_LEVEL.items() for tag in data[:1])
+        what = "" if begun else "not a package (.onnx): "
+        raise PackageError(f"{path}: {what}{fault}") from None
     if content_sha256 is not None and digest != content_sha256.lower():
         raise PackageError(f"{path}: wrong digest: pinned {content_sha256}, the file has {digest}")
     return Package(path, manifest, hashlib.sha256(data).hexdigest(), digest, len(data), appended)

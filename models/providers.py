@@ -149,7 +149,8 @@ def reason(name: str, found: Found) -> str:
     if row.onnxruntime_name not in found.onnxruntime:
         return (
             f"not in this installation ({found.flavour or 'no ONNX Runtime'}); "
-            f"extra `{row.extra}` brings it, in a virtual environment of its own"
+            f"extra `{row.extra}` brings it, in a virtual environment of its own: "
+            f"sh deploy/venv.sh .venv-{row.extra} requirements/{row.extra}.txt"
         )
     return row.lacks(found)
 

@@ -50,7 +50,7 @@ def opened(
     EngineError where it cannot run here, or ONNX Runtime would have taken another in its place.
     """
     row = providers.require(provider, here())
-    ort.disable_telemetry_events()  # a factory box reports to nobody
+    ort.disable_telemetry_events()  # a factory box reports to nobody; models/__init__.py has more
     asked = [
         (row.onnxruntime_name, row.options(setup)),
         *((name, {"device_id": str(setup.device)}) for name in row.behind),

@@ -1,6 +1,6 @@
 """The package store of a machine: installed packages by name and version, and who uses which.
 
-    packages/NAME/VERSION-<12 of content_sha256>.onnx     a package, byte for byte, never altered
+    packages/NAME/VERSION-<12 of content_sha256>.onnx     a package, byte for byte, read-only
                   VERSION-<12>.<8 of file_sha256>.onnx    the same content, signed otherwise
     stations/NAME.json                                    models/station_state.py
     .lock                                                 held by whoever changes something
@@ -10,6 +10,7 @@ Reading takes no lock: every file is put in its place whole. A file's time is wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -40,8 +41,12 @@ class Store:
     # ---- packages ----
 
     def installed(self) -> list[Installed]:
-        """One file a content, the one installed last; by name, then the oldest version first."""
-        return installed.contents(installed.files(self._packages))
+        """One file a content (models.installed.contents); by name, the oldest version first."""
+        return installed.contents(self.files())
+
+    def files(self) -> list[Installed]:
+        """Every file, also those that another of the same content stands for."""
+        return installed.files(self._packages)
 
     def strays(self) -> list[Path]:
         """Files among the packages that nobody installed: they are never used."""
@@ -54,33 +59,28 @@ class Store:
     def find(self, text: str) -> Package:
         """The package that NAME (its newest version), NAME@VERSION or a digest's start names.
 
-        Newest by the numbers and words of the version (models.installed.natural), then by
-        installation. PackageError where nothing, or with a version or digest more than one, fits,
-        and where the file is damaged.
+        Newest by the numbers and words of the version (models.installed.natural). PackageError
+        where nothing fits, or two contents of one version, and where the file is damaged.
         """
         found = self.matching(text)
         if found and found[0].name == text:
-            return found[-1].load()
-        one = self._one(found, text)
-        is_digest = one.name != text.partition("@")[0]
-        loaded = one.load()
-        if is_digest and not loaded.content_sha256.startswith(text.lower()):
-            self._one([], text)
-        return loaded
+            found = [one for one in found if one.version == found[-1].version]
+        return self._one(found, text).load()
 
     def holding(self, content_sha256: str, file_sha256: str = "") -> Package | None:
-        """The package of that content: with those bytes where they are there, else the newest."""
-        files = installed.files(self._packages)
-        same = [one.load() for one in files if one.digest == content_sha256[:NAMED_DIGITS]]
-        found = [one for one in same if one.content_sha256 == content_sha256]
+        """The package of that content: with those bytes, else signed, else installed last.
+
+        PackageError where there are only damaged files of it.
+        """
+        found = installed.loaded(self.files(), content_sha256)
         exact = [one for one in found if one.file_sha256 == file_sha256]
-        return exact[-1] if exact else found[-1] if found else None
+        return installed.best(exact or found)
 
     def install(self, file: str | Path | Package, *, force: bool = False) -> Package:
         """Check a package file and put a copy into the store; again is fine.
 
         Another content of a name and version that is there is refused, or with force kept beside
-        it. No file is ever altered: the workers of a running station read theirs again.
+        it. No intact file is ever altered: the workers of a running station read theirs again.
         """
         package = file if isinstance(file, Package) else packages.load(file)
         with changing(self.folder):
@@ -96,27 +96,29 @@ class Store:
             one = self._one(self.matching(text), text)
             if uses := self.uses(one.digest):
                 raise PackageError(f"{one} is {', '.join(uses)}: it stays")
-            files = installed.files(self._packages)
-            same = [other.path for other in files if other[:3] == one[:3]]
+            same = [other.path for other in self.files() if other[:3] == one[:3]]
             for path in same:
                 path.unlink()
             return same
 
-    def uses(self, digest: str) -> list[str]:
-        """Who uses a content, by 12 digits or more: "active at cell-1", ..."""
+    def uses(self, digest: str, states: Sequence[StationState] | None = None) -> list[str]:
+        """Who uses a content, by 12 digits or more: "active at cell-1", ...; of all stations."""
         return [
             f"{use} at {state.station}"
-            for state in self.states()
+            for state in (self.states() if states is None else states)
             for use, ref in state.used().items()
             if ref.content_sha256.startswith(digest)
         ]
 
     # ---- stations ----
 
+    def stations(self) -> list[str]:
+        """The names of all stations that the store knows."""
+        return sorted(path.stem for path in self._stations.glob("*.json"))
+
     def states(self) -> list[StationState]:
-        """Of all stations that the store knows."""
-        names = sorted(path.stem for path in self._stations.glob("*.json"))
-        return [state for name in names if (state := self.state(name))]
+        """Of all stations that the store knows; EdgeError naming a file that is damaged."""
+        return [state for name in self.stations() if (state := self.state(name))]
 
     def state(self, station: str) -> StationState | None:
         """What the store remembers of a station; EdgeError naming the file if it is damaged."""
@@ -183,22 +185,20 @@ class Store:
         path = installed.place_of(package, self._packages)
         if package.path == path or installed.holds(path, package):
             return msgspec.structs.replace(package, path=path)
-        others = [
-            one
-            for one in installed.files(self._packages)
-            if one[:2] == (package.manifest.name, package.manifest.version)
-            and one.digest != package.content_sha256[:NAMED_DIGITS]
-        ]
-        if others and not force:
+        named = package.manifest.name, package.manifest.version
+        there = {one.digest: one for one in self.files() if one[:2] == named}
+        if there and package.content_sha256[:NAMED_DIGITS] not in there and not force:
             raise PackageError(
-                f"{package.path}: another {others[0]} is installed: "
+                f"{package.path}: another {next(iter(there.values()))} is installed: "
                 "give a new content a new version, or keep both with --force"
             )
-        write(path, package.model_bytes())
+        write(path, package.model_bytes(), is_read_only=True)
         return msgspec.structs.replace(package, path=path)
 
     def _one(self, found: list[Installed], text: str) -> Installed:
-        """The only one that fits."""
+        """The only one that fits, also with the digits that its file's name does not have."""
+        if len(found) == 1 and not found[0].is_meant(text):
+            found = []
         if not found:
             there = ", ".join(f"{one.name}@{one.version}" for one in self.installed())
             raise PackageError(

@@ -17,6 +17,8 @@ VARIABLE = "EDGE_STORE"
 SERVICE_FOLDER = Path("/var/lib/edge")  # the unit's StateDirectory
 WAIT_S = 10  # for another process that changes the store
 _UNFINISHED = ".part"
+_LOCK = ".lock"
+_WRITABLE = 0o222  # the mode's bits
 
 
 def folder_of(option: str | Path = "") -> Path:
@@ -46,7 +48,7 @@ def changing(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(folder / ".lock", flags, 0o644)
+        lock = os.open(folder / _LOCK, flags, 0o644)
     except OSError as error:
         raise EdgeError(f"{folder}: the store cannot be written: {error.strerror}") from None
     try:
@@ -59,7 +61,14 @@ def changing(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def write(path: Path, data: bytes) -> None:
+def store_of(path: Path) -> Path | None:
+    """The store among whose packages a file lies or would lie, None outside of any."""
+    folder = path.resolve().parent.parent
+    is_store = folder.name == "packages" and (folder.parent / _LOCK).exists()
+    return folder.parent if is_store else None
+
+
+def write(path: Path, data: bytes, *, is_read_only: bool = False) -> None:
     """Put a file in its place whole, and on disk; for who holds the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".*{_UNFINISHED}"):  # of a writer that was killed
@@ -71,6 +80,8 @@ def write(path: Path, data: bytes) -> None:
             file.flush()
             now_ns = utc_ns()  # the kernel's own stamp is a few milliseconds coarse
             os.utime(file.fileno(), ns=(now_ns, now_ns))
+            if is_read_only:
+                os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & 0o777 & ~_WRITABLE)
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError:

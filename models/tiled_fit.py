@@ -24,7 +24,7 @@ from models import native
 from models.coarse import shrink_into
 from models.envelope import PRESENCE, Gauge
 from models.manifest import Manifest
-from models.tiles import tiles_of
+from models.tiles import tiles_of, windows
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +36,10 @@ class TiledGauge:
         self, manifest: Manifest, options: TileOptions, helper: Any = native.helper
     ) -> None:
         """manifest: the package's own, of one tile."""
+        if manifest.tiling.envelope_px is not None:
+            # Bounds of smaller pictures: held against windows of that size, wherever tiles lie.
+            manifest = windows(manifest)
+            options = msgspec.structs.replace(options, overlap_px=0)
         envelope = manifest.envelope
         compares = manifest.reference() is not None
         bounds = tuple(b for b in envelope.bounds if compares or b.feature != PRESENCE)

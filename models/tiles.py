@@ -90,7 +90,7 @@ def tiles_of(manifest: Manifest, options: TileOptions) -> tuple[Tile, ...]:
 
     manifest: the package's own, of one tile.
     """
-    side, across = _cells(manifest), _frame_cells(manifest, options)
+    side, across = cells_of(manifest), _frame_cells(manifest, options)
     overlap = _overlap_cells(manifest, options)
     down, along = (spans(*axis) for axis in zip(across, side, (overlap, overlap), strict=True))
     pixels = manifest.outputs.cell_px * options.shrink
@@ -103,6 +103,42 @@ def tiles_of(manifest: Manifest, options: TileOptions) -> tuple[Tile, ...]:
         for row in down
         for column in along
     )
+
+
+def cells_of(manifest: Manifest) -> tuple[int, int]:
+    """A tile in cells; ConfigError for a package that cannot be laid in tiles."""
+    tile, cell = manifest.picture().shape[:2], manifest.outputs.cell_px
+    others = [view for view in manifest.views if view.kind == "samples" or view.shape[:2] != tile]
+    if others:
+        raise ConfigError(f"{manifest.name}: view {others[0].name} is no picture of a tile's size")
+    rows, columns = tile[0] // cell, tile[1] // cell
+    of_map = manifest.outputs.map_shape if manifest.outputs.map else (rows, columns)
+    if of_map != (rows, columns) or (rows * cell, columns * cell) != tile:
+        raise ConfigError(f"{manifest.name}: its map does not cover its picture: no tiles")
+    return rows, columns
+
+
+def overlap_px(manifest: Manifest) -> int:
+    """What neighbouring tiles share at least where the station does not say: in tile pixels."""
+    least = manifest.tiling.min_overlap_px
+    return least or min(manifest.picture().shape[:2]) // OVERLAP_SHARE
+
+
+def windows(manifest: Manifest) -> Manifest:
+    """The manifest of tiles as large as the pictures that the envelope was learned on.
+
+    Tiles of it lie where those of the package lay that larger tiles were made of
+    (models/build/retile.py), so that a frame is fit to both or to neither.
+    """
+    size, cell = manifest.tiling.envelope_px, manifest.outputs.cell_px
+    if size is None:
+        return manifest
+    views = tuple(
+        msgspec.structs.replace(view, shape=(*size, *view.shape[2:])) for view in manifest.views
+    )
+    shape = (size[0] // cell, size[1] // cell) if manifest.outputs.map else None
+    outputs = msgspec.structs.replace(manifest.outputs, map_shape=shape)
+    return msgspec.structs.replace(manifest, views=views, outputs=outputs)
 
 
 def whole(manifest: Manifest, options: TileOptions) -> Manifest:
@@ -132,11 +168,12 @@ def whole(manifest: Manifest, options: TileOptions) -> Manifest:
 def shown(package: Package, options: TileOptions | None) -> Package:
     """The package as a station sees it: of whole frames where it is to cut tiles of them."""
     if options is None:
-        if package.manifest.tiling.batch == 1:
+        tiling = package.manifest.tiling
+        if not tiling.tiles_only:
             return package
+        several = f"{tiling.batch} tiles at once" if tiling.batch > 1 else "tiles of frames"
         raise ConfigError(
-            f"{package.manifest.name}: judges {package.manifest.tiling.batch} tiles at once and "
-            "needs the table [engine.tiles]"
+            f"{package.manifest.name}: judges {several} and needs the table [engine.tiles]"
         )
     return msgspec.structs.replace(package, manifest=whole(package.manifest, options))
 
@@ -148,22 +185,9 @@ def batched(views: tuple[ViewSpec, ...], count: int) -> tuple[ViewSpec, ...]:
     return tuple(msgspec.structs.replace(view, shape=(count, *view.shape)) for view in views)
 
 
-def _cells(manifest: Manifest) -> tuple[int, int]:
-    """A tile in cells; ConfigError for a package that cannot be laid in tiles."""
-    tile, cell = manifest.picture().shape[:2], manifest.outputs.cell_px
-    others = [view for view in manifest.views if view.kind == "samples" or view.shape[:2] != tile]
-    if others:
-        raise ConfigError(f"{manifest.name}: view {others[0].name} is no picture of a tile's size")
-    rows, columns = tile[0] // cell, tile[1] // cell
-    of_map = manifest.outputs.map_shape if manifest.outputs.map else (rows, columns)
-    if of_map != (rows, columns) or (rows * cell, columns * cell) != tile:
-        raise ConfigError(f"{manifest.name}: its map does not cover its picture: no tiles")
-    return rows, columns
-
-
 def _frame_cells(manifest: Manifest, options: TileOptions) -> tuple[int, int]:
     """The frame in cells; ConfigError names sizes that would do."""
-    side, pixels = _cells(manifest), manifest.outputs.cell_px * options.shrink
+    side, pixels = cells_of(manifest), manifest.outputs.cell_px * options.shrink
     for size, least in zip(options.frame_px, side, strict=True):
         if size % pixels or not least * pixels <= size <= _MAX_SIDE_PX:
             raise ConfigError(
@@ -178,7 +202,7 @@ def _overlap_cells(manifest: Manifest, options: TileOptions) -> int:
     """The smallest overlap of neighbours: the station's, the package's, or a share of a tile."""
     shortest, cell = min(manifest.picture().shape[:2]), manifest.outputs.cell_px
     least = manifest.tiling.min_overlap_px
-    wanted = options.overlap_px or least or shortest // OVERLAP_SHARE
+    wanted = options.overlap_px or overlap_px(manifest)
     if not least <= wanted <= shortest // 2:
         raise ConfigError(
             f"engine.tiles.overlap_px {wanted}: {manifest.name} takes {least} to {shortest // 2}, "

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edge.core.errors import ConfigError
+
 golden_app = typer.Typer()  # its command stands among those of `edge model`
 
 
@@ -18,6 +20,10 @@ def golden(
     data: Annotated[Path | None, typer.Option(help="Data here instead of the recipe's.")] = None,
 ) -> None:
     """Choose the golden set of a built package again; nothing is trained, no weight changes."""
+    from models.build.recipe import read
     from models.build.sealing import recipe_of, remade
 
-    typer.echo(remade(recipe_of(recipe), data=data, report=typer.echo))
+    path = recipe_of(recipe)
+    if data is not None and read(path).golden.source == "drawn":
+        raise ConfigError(f"--data {data}: {recipe} draws its golden set; it looks at no data")
+    typer.echo(remade(path, data=data, report=typer.echo))

@@ -50,7 +50,13 @@ def sign(
     from edge import signing
     from edge.core.clock import utc_ns
     from models import package, signature
+    from models.store_files import store_of
 
+    if store := store_of(out or file):  # a station's workers read it again, byte for byte
+        raise PackageError(
+            f"{out or file}: of the store {store}, where no file is altered: sign the package's "
+            "own file, or a copy (--out NEW), then: edge model install"
+        )
     signer = signing.load(key, PackageError)
     loaded = package.load(file)
     _put(signature.sign(loaded, signer, who=who, utc_ns=utc_ns()), file, out)

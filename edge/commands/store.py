@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.commands.options import JsonFile, check_json, write_json
+from edge.core.errors import PackageError
 
 if TYPE_CHECKING:
     from edge.activation import Verb
@@ -29,7 +30,7 @@ MaybeModel = Annotated[str, typer.Argument(help=MODEL)]
 
 @store_app.command("list")
 def list_packages(store: StoreFolder = "", json: JsonFile = None) -> None:
-    """List installed packages and the zoo's; exit code 1 where a file of the store is damaged."""
+    """List installed packages and the zoo's; exit code 1 where the store has a damaged file."""
     from models.listing import rows, table
     from models.store import Store
 
@@ -59,6 +60,8 @@ def install(
     from models.station_state import ref_of
     from models.store import Store
 
+    if not file.exists() and str(file).partition("@")[0] in packages.zoo_index():
+        raise PackageError(f"{file}: no such file; the zoo's are installed when they are activated")
     package = packages.load(file)
     if trusted:
         check(package, trusted_keys(trusted, Path()))
@@ -98,7 +101,7 @@ def shadow(
 ) -> None:
     """Have a running station compare a package with its own; it decides nothing."""
     if bool(model) == off:
-        raise typer.BadParameter("name a package, or end the shadow with --off")
+        raise typer.BadParameter("name a package, or end the shadow with --off: one of the two")
     _change("shadow", model, station, reason, wait, store)
 
 
@@ -116,14 +119,13 @@ def promote(
 
 @store_app.command()
 def rollback(
-    model: MaybeModel = "",
     station: Station = "station",
     reason: Reason = "",
     wait: WaitS = 600.0,
     store: StoreFolder = "",
 ) -> None:
     """Have a station judge again with the package before this one."""
-    _change("rollback", model, station, reason, wait, store)
+    _change("rollback", "", station, reason, wait, store)
 
 
 def _change(verb: Verb, model: str, station: str, reason: str, wait_s: float, folder: str) -> None:

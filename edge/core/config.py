@@ -62,6 +62,10 @@ AUTO = "auto"
 PROVIDERS = ("cpu", "openvino", "cuda", "tensorrt")  # models/providers.py says what each is
 
 
+# The words stand in messages in place of the pattern.
+DIGEST = Meta(pattern="^([0-9a-fA-F]{64})?$", description="64 hexadecimal digits, or empty")
+
+
 class _RefusedError(ConfigError, ValueError):
     """A value of a file is told by its key, one of a caller by itself; so it is both."""
 
@@ -117,7 +121,7 @@ class EngineOptions(Section, frozen=True):
     tiles: TileOptions | None = None  # of frames larger than the package's input
     store: str = ""  # folder of the installed packages; "": the machine's own (docs/packages.md)
     # The one content that may judge here, whatever the store says; "": any.
-    content_sha256: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
+    content_sha256: Annotated[str, DIGEST] = ""
     probation: ProbationOptions = ProbationOptions()
     check: CheckOptions = CheckOptions()
     require_signature: bool = False  # only a package signed by one of `trusted` may judge here
@@ -390,7 +394,10 @@ def explain(message: str, of: Any, tree: Any) -> str:
     if missing := re.match(r"Object missing required field `(.*)`", text):
         key = ".".join(filter(None, (where, missing[1])))
         return f"{key}: missing"
-    allowed = _choices(node)
+    allowed = [_table(node)] if text.startswith("Expected `object`") else _choices(node)
+    if said := _description(node):
+        text, allowed = text.partition(" matching regex")[0], [said]
+    allowed = list(filter(None, allowed))
     hint = f"; allowed: {' | '.join(allowed)}" if allowed else ""
     return f"{where + ': ' if where else ''}{text[0].lower() + text[1:]}{hint}"
 
@@ -457,6 +464,22 @@ def _choices(node: Any) -> list[str]:
         if typing.get_origin(leaf) is Literal:
             return [str(arg) for arg in typing.get_args(leaf)]
     return _plain(node)
+
+
+def _table(node: Any) -> str:
+    """What a table may hold, by its keys; its tags where it is one of several, "" for a list."""
+    if typing.get_origin(node) is tuple:
+        return ""
+    if tags := [tag for tags in _tags(node).values() for tag in tags]:
+        return " | ".join(tags)
+    keys = [f"{name} = ..." for name in _fields(node, None)]
+    return f"{{ {', '.join(keys)} }}" if keys else ""
+
+
+def _description(node: Any) -> str:
+    """The words that stand for a pattern, where its Meta has some."""
+    metas = typing.get_args(node)[1:] if typing.get_origin(node) is Annotated else ()
+    return next((m.description for m in metas if getattr(m, "description", None)), "")
 
 
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true | false"}

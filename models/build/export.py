@@ -151,6 +151,26 @@ def raw_inputs(model: Any, views: Sequence[str], size_px: tuple[int, int]) -> An
     return model
 
 
+def resized(model: Any, size_px: tuple[int, int]) -> Any:
+    """A finished graph of this module for pictures of another size, in place; returns it.
+
+    size_px: rows, columns, multiples of CELL_PX. Convolutions have no size of their own: besides
+    inputs and outputs only the shape of the map changes. Before `batched`, where both are wanted.
+    """
+    graph = model.graph
+    cells = (size_px[0] // CELL_PX, size_px[1] // CELL_PX)
+    for value in graph.input:
+        rows, columns = value.type.tensor_type.shape.dim[2:]
+        rows.dim_value, columns.dim_value = size_px
+    for weight in graph.initializer:
+        if weight.name == "map.shape":
+            weight.CopyFrom(numpy_helper.from_array(np.array(cells, np.int64), weight.name))
+    value = graph.output[1]
+    value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, cells))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def batched(model: Any, count: int) -> Any:
     """A finished graph of this module that takes `count` parts at once, in place; returns it.
 

@@ -203,6 +203,8 @@ def test_without_a_station_the_store_is_written(store, path):
     assert store.state("cell-1").active.version == "1"
     with pytest.raises(EdgeError, match="no package to go back to"):
         changed(store, "rollback")
+    with pytest.raises(EdgeError, match="to the package before alone"):
+        changed(store, "rollback", one)
     with pytest.raises(EdgeError, match="at most 200 are kept"):
         changed(store, "activate", one, reason="x" * 201)
 
@@ -243,10 +245,16 @@ def test_the_commands_end_to_end(tmp_path, tiny_package):
     listed = json.loads((tmp_path / "list.json").read_text())
     assert [row["used"] for row in listed if row["name"] == "tiny"] == [[f"active at {name}"]]
     (path,) = store.folder.glob("packages/tiny/*.onnx")
-    path.write_bytes(path.read_bytes()[:-1])
+    data = path.read_bytes()
+    path.unlink()  # it is read-only
+    path.write_bytes(data[:-1])
+    state = store.folder / "stations" / "cell-0.json"
+    state.write_bytes(b"{")
     done = edge(store, "list")
     assert done.returncode == 1
     assert f"TROUBLE {path}" in done.stdout
+    assert f"TROUBLE {state}" in done.stdout
+    assert f"active at {name}" in done.stdout
 
 
 def test_an_installation_can_ask_for_a_signature(tmp_path, tiny_package):
@@ -265,10 +273,13 @@ def test_an_installation_can_ask_for_a_signature(tmp_path, tiny_package):
     ("arguments", "told"),
     [
         (("install", "nowhere.onnx"), "nowhere.onnx: no such file"),
+        (("install", "synthetic-part"), "the zoo's are installed when they are activated"),
         (("activate", "nothing"), "no package named 'nothing'"),
         (("activate", "tiny.onnx"), "edge model install tiny.onnx"),
         (("remove", "nothing"), "no package 'nothing'"),
         (("shadow",), "--off"),
+        (("shadow", "part@7", "--off"), "one of the two"),
+        (("rollback", "part@5"), "part@5"),
         (("promote", "--station", "a b"), "allowed: 1 to 60"),
     ],
 )

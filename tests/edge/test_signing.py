@@ -49,6 +49,8 @@ KEYS = {  # what lies where the key should -> mode, and the word that says so
     "with a password": (pem(Ed25519PrivateKey.generate(), b"secret"), 0o600, "password"),
     "no key": (b"hello", 0o600, "not a key"),
     "empty": (b"", 0o600, "not a key"),
+    "public, as keygen writes it": (b"ab" * 32 + b"\n", 0o644, "a public key; to sign takes"),
+    "public": (b"-----BEGIN PUBLIC KEY-----\n", 0o600, "a public key; to sign takes"),
 }
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from edge.commands import signing
 from edge.core.errors import EdgeError
+from models.store import Store
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
 app = typer.Typer()
@@ -62,6 +63,25 @@ def test_signing_to_another_file_leaves_the_first_alone(file: Path, tmp_path: Pa
         edge("sign", file, "--key", tmp_path / "k.key", "--out", out)
     with pytest.raises(EdgeError, match="cannot be written"):
         edge("sign", file, "--key", tmp_path / "k.key", "--out", tmp_path / "no" / "x.onnx")
+
+
+def test_a_file_of_a_store_is_not_signed_where_it_lies(file: Path, tmp_path: Path) -> None:
+    key, out = tmp_path / "k.key", tmp_path / "signed.onnx"
+    edge("keygen", key)
+    store = Store(tmp_path / "store")
+    installed = store.install(file).path
+    link = tmp_path / "link.onnx"
+    link.symlink_to(installed)
+    for where in ([installed], [link], [installed, "--out", installed],
+                  [file, "--out", installed.with_name("new.onnx")]):  # fmt: skip
+        with pytest.raises(EdgeError, match="edge model install") as raised:
+            edge("sign", *where, "--key", key)
+        assert "\n" not in str(raised.value)
+    assert installed.read_bytes() == file.read_bytes()
+    edge("sign", installed, "--key", key, "--out", out)
+    assert store.find("synthetic-part").path == installed
+    store.install(out)
+    assert store.find("synthetic-part").appended
 
 
 def test_keys_are_not_overwritten(tmp_path: Path) -> None:

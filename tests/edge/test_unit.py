@@ -62,12 +62,13 @@ def test_a_mistake_is_given_up_and_an_absent_controller_is_not(unit):
         ("LimitRTPRIO", "90"),
         ("LimitMEMLOCK", "infinity"),
         ("AmbientCapabilities", ""),
+        ("Environment", "ORT_DISABLE_TELEMETRY=1"),
     ],
 )
 def test_settings_that_code_or_safety_count_on(key, value, unit):
     assert unit["Service"][key] == value
 
 
-@pytest.mark.parametrize("key", ["Environment", "MemoryDenyWriteExecute", "RestrictRealtime"])
+@pytest.mark.parametrize("key", ["MemoryDenyWriteExecute", "RestrictRealtime"])
 def test_settings_that_would_break_it(key, unit):
     assert key not in unit["Service"]

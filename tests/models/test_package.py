@@ -141,8 +141,10 @@ def test_arbitrary_bytes_never_escape_as_another_error(
 
 GRAPH_TWICE = model_bytes() + model_bytes()
 HOSTILE = {
-    "empty": (b"", "empty"),
-    "truncated": (SEALED[:200], "truncated"),
+    "empty": (b"", "not a package (.onnx): empty"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(20), "not a package (.onnx): "),
+    "a station file": (b"# Line 1\n[engine]\n", "not a package (.onnx): "),
+    "truncated": (SEALED[:200], "onnx: truncated"),
     "not sealed": (model_bytes(), "not sealed"),
     "unknown field": (SEALED + b"\xa2\x01\x00", "field 20"),
     "group wire type": (b"\x0b" + SEALED, "wire type 3"),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import msgspec
 import onnx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.core import config
 from edge.core.config import EngineOptions, Station, SyntheticOptions
 from edge.core.errors import ConfigError, PackageError
+from edge.signing import Signer
 from models import package as packages
 from models.package import load, seal
 from models.resolve import check_pin, installed, resolve
+from models.signature import sign
 from models.store import Store
 
 ZOO = packages.zoo_index()
@@ -93,6 +96,16 @@ def test_a_station_file_that_names_another_model_wins_over_the_state(store, make
     version, why = found(store, "tiny")
     assert version == "3"
     assert "was active for engine.model 'other'" in why
+
+
+def test_a_signed_file_serves_though_the_unsigned_one_was_installed_last(store, make):
+    signed, bare = make("1").with_name("signed.onnx"), make("1")
+    signed.write_bytes(sign(load(bare), Signer(Ed25519PrivateKey.generate()), utc_ns=0))
+    for file in (signed, bare):
+        store.install(file)
+    pin = load(bare).content_sha256
+    for package, _ in (resolve(station("tiny"), store), resolve(station("tiny", pin), store)):
+        assert package.file_sha256 == load(signed).file_sha256
 
 
 def test_an_active_package_that_is_gone_stops_the_start(store, make):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import subprocess
+import sys
 
 import numpy as np
 import onnxruntime as ort
@@ -108,6 +110,16 @@ def test_a_provider_that_takes_no_operator_is_no_session(tiny, monkeypatch):
     for name in ("openvino", "tensorrt"):  # says it is active, and everything is on the CPU
         with pytest.raises(EngineError, match=f"provider {name}: takes none of this model's 7"):
             left_over(session, name)
+
+
+@pytest.mark.parametrize("module", ["models.worker", "models.build.measure", "bench.latency.box"])
+def test_importing_onnxruntime_leaves_no_telemetry_behind(tmp_path, module):
+    places = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    others = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    # 1.31 writes its device id while it is imported, and its database within 0.1 s.
+    code = f"import {module}, onnxruntime, threading; threading.Event().wait(0.3)"
+    subprocess.run([sys.executable, "-c", code], env=others | places, check=True)
+    assert not list(tmp_path.rglob("*"))
 
 
 def here_names():

@@ -141,13 +141,17 @@ def test_another_content_of_a_version_is_refused_or_kept_beside_it(store, make):
     with pytest.raises(PackageError, match="give a new content a new version"):
         store.install(make("1", terms="other"))
     second = store.install(make("1", terms="other"), force=True)
-    assert store.find("tiny") == second  # installed last
-    with pytest.raises(PackageError) as raised:
-        store.find("tiny@1")
-    line = one_line(raised)
-    assert first.content_sha256[:12] in line
-    assert second.content_sha256[:12] in line
+    for text in ("tiny", "tiny@1"):
+        with pytest.raises(PackageError) as raised:
+            store.find(text)
+        line = one_line(raised)
+        assert first.content_sha256[:12] in line
+        assert second.content_sha256[:12] in line
     assert store.find(first.content_sha256[:8]) == first
+    signed = store.install(make("1", terms="other", signer=Signer(Ed25519PrivateKey.generate())))
+    assert store.find(second.content_sha256[:8]) == signed  # --force was for the content
+    newer = store.install(make("2"))
+    assert store.find("tiny") == newer
 
 
 def test_a_signed_copy_is_kept_beside_the_unsigned_one_and_stands_for_it(store, make):
@@ -163,15 +167,81 @@ def test_a_signed_copy_is_kept_beside_the_unsigned_one_and_stands_for_it(store, 
     assert store.holding(bare.content_sha256, "0" * 64) == signed
     (row,) = [row for row in rows(store) if row.where == "store"]
     assert row.signed_by == f"release {signer.public.hex()[:12]}"
+    bare.path.unlink()
+    again = store.install(make())  # installed last, and the signed one stands all the same
+    assert again.path == bare.path
+    assert store.find("tiny@1") == store.holding(bare.content_sha256) == signed
     assert len(store.remove("tiny")) == 2
     assert store.installed() == []
 
 
-def test_an_altered_file_is_named_and_can_be_removed(store, make):
-    path = store.install(make()).path
+def test_of_two_signed_files_the_last_one_stands_and_a_false_signature_does_not(store, make):
+    store.install(make())
+    signers = [Signer(Ed25519PrivateKey.generate()) for _ in range(2)]
+    signed = [store.install(make(signer=signer)) for signer in signers]
+    assert store.find("tiny") == signed[1]
+    forged = make(signer=signers[0])
+    held = load(forged).appended["edge.signature"].replace("release", "nobody!")
+    forged.write_bytes(packages.replace(forged.read_bytes(), "edge.signature", held))
+    store.install(forged)
+    assert store.find("tiny") == signed[1]
+
+
+def damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[40] ^= 1
+    path.unlink()  # it is read-only
     path.write_bytes(data)
+
+
+def test_an_installed_file_is_read_only(store, make):
+    assert not store.install(make()).path.stat().st_mode & 0o222
+
+
+def test_a_damaged_file_is_replaced_in_place_by_installing_it_again(store, make):
+    package = store.install(make())
+    store.record("cell-1", "start", who="x", new=package)
+    damage(package.path)
+    with pytest.raises(PackageError, match=str(package.path)):
+        store.holding(package.content_sha256, package.file_sha256)
+    assert store.install(make()) == package
+    assert [one.path for one in store.files()] == [package.path]
+    assert store.holding(package.content_sha256, package.file_sha256) == package
+    damage(package.path)
+    signed = store.install(make(signer=Signer(Ed25519PrivateKey.generate())))
+    assert signed.path == package.path
+
+
+def test_a_damaged_file_is_passed_over_and_listed_where_another_stands_for_it(store, make):
+    bare = store.install(make())
+    signed = store.install(make(signer=Signer(Ed25519PrivateKey.generate())))
+    damage(signed.path)
+    assert store.find("tiny") == bare
+    assert store.holding(bare.content_sha256, signed.file_sha256) == bare
+    listed = [row for row in rows(store) if row.where == "store"]
+    assert [(row.path, bool(row.trouble)) for row in listed] == [
+        (str(bare.path), False), (str(signed.path), True),
+    ]  # fmt: skip
+    damage(bare.path)
+    with pytest.raises(PackageError):
+        store.holding(bare.content_sha256)
+    assert len(store.remove("tiny@1")) == 2
+
+
+def test_no_digit_is_passed_over_when_something_is_removed(store, make):
+    package = store.install(make())
+    digest = package.content_sha256
+    for wrong in (digest[:12] + "ffffffff", digest[:63] + "0", digest[:63] + "1"):
+        if digest.startswith(wrong):
+            continue
+        with pytest.raises(PackageError, match="no package"):
+            store.remove(wrong)
+    assert store.remove(digest[:20].upper()) == [package.path]
+
+
+def test_an_altered_file_is_named_and_can_be_removed(store, make):
+    path = store.install(make()).path
+    damage(path)
     (path.parent / "by-hand.onnx").write_bytes(b"")
     with pytest.raises(PackageError) as raised:
         store.find("tiny")
@@ -305,6 +375,24 @@ def test_a_damaged_state_is_one_line_that_names_the_file(data, store):
     with pytest.raises(EdgeError) as raised:
         store.state("cell-1")
     assert str(path) in one_line(raised)
+
+
+def test_a_damaged_state_is_trouble_in_the_list_and_keeps_everything_installed(store, make):
+    package = store.install(make("1"))
+    store.record("cell-1", "activate", who="x", new=package)
+    for name in ("cell-0", "no name"):
+        (store.folder / "stations" / f"{name}.json").write_bytes(b"{")
+    listed = rows(store)
+    (tiny,) = (row for row in listed if row.name == "tiny")
+    assert tiny.used == ["active at cell-1"]
+    troubles = [row for row in listed if row.trouble]
+    assert [(row.where, row.name) for row in troubles] == [
+        ("station", "cell-0.json"), ("station", "no name.json"),
+    ]  # fmt: skip
+    assert "cell-0.json: damaged" in table(listed)[-2]
+    store.install(make("2"))
+    with pytest.raises(EdgeError, match="damaged"):
+        store.remove("tiny@2")  # who knows whether that station has it
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a" * 61, "ä"])

@@ -105,6 +105,14 @@ def test_what_a_daemon_needs_is_checked_at_the_start(write, more, line):
         ("engine.standby = 1", "true | false"),
         ("engine.keep_warm_s = -1", "a number from 0, up to 3600"),
         ("engine.provider = 7", "text"),
+        ('engine.content_sha256 = "ab"', "64 hexadecimal digits, or empty"),
+        ("engine.content_sha256 = 7", "64 hexadecimal digits, or empty"),
+        ("engine.check = 8", "{ parts = ..., hours = ... }"),
+        (
+            "policy = 8",
+            "{ default = ..., on_pass = ..., on_fail = ..., on_indeterminate = ..., "
+            "region_rules = ... }",
+        ),
     ],
 )
 def test_a_plain_value_that_cannot_be_is_told_what_can(tmp_path, more, allowed):
@@ -113,7 +121,7 @@ def test_a_plain_value_that_cannot_be_is_told_what_can(tmp_path, more, allowed):
     path.write_text(
         "".join(f"{key} = {value}\n" if value else f"{key}\n" for key, value in more.items())
     )
-    with pytest.raises(ConfigError, match=r"expected .*; allowed: ") as caught:
+    with pytest.raises(ConfigError, match=r"expected `[^']*; allowed: ") as caught:
         load(path, Station)
     assert str(caught.value).endswith(f"allowed: {allowed}")
 

@@ -118,6 +118,11 @@ def test_without_the_table_a_package_stays_as_it_is(synthetic):
     of_tiles = msgspec.structs.replace(synthetic, manifest=manifest)
     with pytest.raises(ConfigError, match="8 tiles at once"):
         shown(of_tiles, None)
+    tiling = msgspec.structs.replace(synthetic.manifest.tiling, envelope_px=(128, 128))
+    manifest = msgspec.structs.replace(synthetic.manifest, tiling=tiling)
+    larger = msgspec.structs.replace(synthetic, manifest=manifest)
+    with pytest.raises(ConfigError, match="judges tiles of frames and needs the table"):
+        shown(larger, None)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +131,9 @@ def test_without_the_table_a_package_stays_as_it_is(synthetic):
         ({"batch": 0}, "batch 1 to 256"),
         ({"batch": 257}, "batch 1 to 256"),
         ({"min_overlap_px": -8}, "tiling: overlap"),
+        ({"envelope_px": (128, 132)}, r"envelope_px \(128, 132\) of 8 px cells in \(256, 256\)"),
+        ({"envelope_px": (264, 256)}, "envelope_px"),
+        ({"envelope_px": (0, 256)}, "envelope_px"),
         ({"allow_skip": True}, "allow_skip needs skip_below"),
         ({"allow_skip": True, "skip_below": -1.0}, "allow_skip needs skip_below"),
     ],
@@ -140,4 +148,6 @@ def test_a_manifest_s_tiling_is_checked(synthetic, changes, said):
 def test_skipping_is_off_unless_a_manifest_turns_it_on(synthetic):
     manifest = msgspec.json.decode(msgspec.json.encode(synthetic.manifest), type=dict)
     del manifest["tiling"]  # as packages before it
-    assert not checked(msgspec.json.encode(manifest)).tiling.allow_skip
+    tiling = checked(msgspec.json.encode(manifest)).tiling
+    assert not tiling.allow_skip
+    assert not tiling.tiles_only

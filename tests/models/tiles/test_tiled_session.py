@@ -16,7 +16,7 @@ from edge.core.errors import EngineError
 from edge.core.pool import FramePool
 from edge.core.types import ViewSpec
 from models import package
-from models.build.batch import rebatched
+from models.build.retile import retiled
 from models.decode import REGION, Decoder
 from models.manifest import Manifest, Outputs, Thresholds, Tiling
 from models.session import BoundSession
@@ -154,7 +154,7 @@ def test_regions_of_shrunk_tiles_are_in_pixels_of_the_frame(spot, tiled):
 
 def test_a_batch_gives_the_same_to_the_bit(synthetic, tiled, tray, tmp_path):
     path = tmp_path / "batch.onnx"
-    path.write_bytes(rebatched(synthetic, 4))  # the last run of a frame is not full
+    path.write_bytes(retiled(synthetic, batch=4))  # the last run of a frame is not full
     by_four = package.load(path)
     picture = tray(defects=0.5).frame
     one, other = tiled(synthetic), tiled(by_four, Lanes(1, 2))
