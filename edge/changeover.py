@@ -120,7 +120,9 @@ class Changeover:
             if self._candidate is None:
                 return _no("promote: no candidate runs as shadow; name a package")
             return self._begin("promote", request.who, request.reason, self._candidate)
-        if request.verb == "rollback" and not package:
+        if request.verb == "rollback":
+            if package:
+                return _no("rollback: to the package before alone; activate names one")
             if self._previous is None:
                 return _no("rollback: no package to go back to")
             return self._begin("rollback", request.who, request.reason, self._previous)
