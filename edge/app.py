@@ -20,7 +20,6 @@ from edge.changeover import Changeover, named
 from edge.children import historian_process
 from edge.core.clock import NS_PER_MS, SystemClock
 from edge.core.config import (
-    AUTO,
     FootageOptions,
     OpenCvOptions,
     Station,
@@ -167,7 +166,7 @@ def rigged(
             rehearse=station.realtime.rehearse and len(os.sched_getaffinity(0)) > 1,
             golden=GoldenRound(station.engine.check.parts, station.engine.check.hours),
             budget_ns=None if lockstep else station.deadline(0).decide_by_ns,
-            left_out={} if station.engine.provider == AUTO else providers.left_out,
+            left_out=providers.left_out,
         )
         stack.callback(engine.close)
         before_waiting()
@@ -178,17 +177,11 @@ def rigged(
         stack.callback(camera.close)
         if history and isinstance(camera, ScheduledCamera | RecordedCamera):
             history.truth = camera.truth
-        # Last: from the welcome on the controller counts on a beat, which only the loop keeps.
-        actuator.wait_for_controller(stop)
-        # Told only now: a start that fails is one line about why.
-        interlock.step("initialize", "the engine is warm")
-        interlock.step("prepare", "a controller is there")
-        interlock.step("start")
         policy = _policy(station, model)
         changeover = None
         if not lockstep:  # a replay is of one package
             changeover = packages.changeover(
-                packages.Way(station, keys, pool, worker, providers.names),
+                packages.Way(station, keys, pool, worker, providers),
                 model,
                 engine,
                 decide=lambda answer: policy.decide(
@@ -200,6 +193,12 @@ def rigged(
             )
             stack.callback(changeover.close)
             told.recorders.append(changeover)
+        # Last: from the welcome on the controller counts on a beat, which only the loop keeps.
+        actuator.wait_for_controller(stop)
+        # Told only now: a start that fails is one line about why.
+        interlock.step("initialize", "the engine is warm")
+        interlock.step("prepare", "a controller is there")
+        interlock.step("start")
         ports: tuple[Engine, Actuator, Watch] = (engine, actuator, interlock)
         if recorded:
             ports = _as_recorded(recorded, engine, actuator, clock)
@@ -366,7 +365,8 @@ def run(
         fanout.event("package", 0, f"{named(model)}: {why}")
         if degraded := rig.engine.degraded:
             fanout.event("provider", 0, f"degraded from the start: {degraded}")
-        packages.begun(station, model)
+        if rig.changeover:
+            rig.changeover.later(lambda: packages.begun(station, model))
         service.ready(rig)
         balance = inspect(rig.inspection, service.stopping)
         rig.end(balance)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from edge.core.config import ProbationOptions
 from edge.core.errors import EdgeError
-from edge.core.types import Answer, Decision, PartRecord, Prediction
+from edge.core.types import Answer, Decision, Fault, PartRecord, Prediction
 from edge.desk import Request
 from models.agreement import Agreement
 from models.crew import Crew
@@ -26,9 +26,11 @@ from models.engine import WorkerEngine
 from models.package import Package
 from models.probation import Counts, Probation, Recent
 from models.station_state import Step
+from models.store import address
 
 Verb = Literal["activate", "shadow", "promote", "rollback"]
 Stage = Literal["queued", "starting", "gating", "swapping", "done", "refused"]
+_Jobs = queue.SimpleQueue[Callable[[], None] | None]
 ITSELF = "the station"  # who asks, when nobody did
 CLOSE_S = 10.0
 
@@ -53,19 +55,21 @@ class _Prepared(NamedTuple):
     task: _Task
     package: Package
     chain: tuple[Crew, ...]
+    left_out: Mapping[str, str]
 
 
 class Ways(NamedTuple):
     """What a changeover needs of the station around it.
 
-    find: a package by what was asked for, checked for this station. crews: its chain of crews, or
-    that of a candidate; both may take seconds, and raise EdgeError. write: keep a step for the next
-    start; in the thread too. decide: the policy. changed: tell the records. is_held: the line is.
+    find: a package by its address, checked for this station. crews: its chain of crews, or that of
+    a candidate, and why other providers are left out; both may take seconds, and raise EdgeError.
+    write: keep a step for the next start, and a line to tell, or ""; in a thread too. decide: the
+    policy. changed: tell the records. is_held: the line is.
     """
 
     find: Callable[[str], Package]
-    crews: Callable[[Package, bool], tuple[Crew, ...]]
-    write: Callable[[Step, str, Package, Package | None, str, Counts | None], None]
+    crews: Callable[[Package, bool], tuple[tuple[Crew, ...], Mapping[str, str]]]
+    write: Callable[[Step, str, Package, Package | None, str, Counts | None], str]
     decide: Callable[[Answer], Decision]
     changed: Callable[[str, str, str, str, str], None]
     event: Callable[[str, int, str], None]
@@ -98,13 +102,22 @@ class Changeover:
         self._agreement: Agreement | None = None
         self._recent = Recent()
         self._probation = Probation(probation, options) if probation else None
+        self._baseline = probation or Counts()  # what one on probation is held against
         self._provider = engine.serving.provider
         self._task: _Task | None = None
         self._count = 0
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._prepared: deque[_Prepared | _Task] = deque()  # a task alone was refused
-        self._thread = threading.Thread(target=self._work, name="edge-changeover", daemon=True)
-        self._thread.start()
+        self._lines: deque[str] = deque()  # for the loop's thread to tell, which alone may
+        # Two threads, for what is being prepared may take minutes, and ends with the station.
+        self._jobs: _Jobs = queue.SimpleQueue()
+        self._writes: _Jobs = queue.SimpleQueue()
+        self._writer = threading.Thread(
+            target=_work, args=(self._writes,), name="edge-changes", daemon=True
+        )
+        self._writer.start()
+        threading.Thread(
+            target=_work, args=(self._jobs,), name="edge-changeover", daemon=True
+        ).start()
 
     # ---- in the loop's thread ----
 
@@ -132,20 +145,24 @@ class Changeover:
 
     def turn(self) -> None:
         """Go on with what has been prepared; a few microseconds when there is nothing."""
+        while self._lines:
+            self._ways.event("store", 0, self._lines.popleft())
         if self._prepared:
             self._go_on(self._prepared.popleft())
         if self._probation and self._probation.reason and not self._is_busy():
             self._roll_back(self._probation.reason)
         if self._engine.serving.provider != self._provider:
             old, self._provider = self._provider, self._engine.serving.provider
-            why = self._engine.degraded or "the preferred one again"
+            why = self._engine.degraded or "one answered too slowly, or is quick again"
             self._ways.changed("provider", ITSELF, old, self._provider, why)
 
     def part(self, record: PartRecord) -> None:
         """One finished part: what it says of the package that judged it."""
         serving, active = record.serving, self._active
         ours = serving is not None and serving.content_sha256 == active.content_sha256
-        if not ours or self._ways.is_held():
+        # Refused because the line is held: none of the package's doing.
+        held = record.decision.fault is Fault.NOT_ADMITTED and self._ways.is_held()
+        if not ours or held:
             return
         self._recent.part(record.decision)
         if self._probation:
@@ -195,9 +212,12 @@ class Changeover:
         }  # fmt: skip
 
     def close(self) -> None:
-        """Finish what is to be written down, and end the thread; not what is being prepared."""
+        """Finish what is to be written down; what is being prepared is left."""
         self._jobs.put(None)
-        self._thread.join(CLOSE_S)
+        self._writes.put(None)
+        self._writer.join(CLOSE_S)
+        while self._lines:
+            self._ways.event("store", 0, self._lines.popleft())
 
     def _is_busy(self) -> bool:
         return self._task is not None and not self._task.over
@@ -227,7 +247,9 @@ class Changeover:
         if task.verb == "shadow":
             self._begin_shadow(ready)
         else:
-            self._engine.swap(ready.chain, lambda why: self._swapped(ready, why))
+            self._engine.swap(
+                ready.chain, lambda why: self._swapped(ready, why), left_out=ready.left_out
+            )
 
     def _swapped(self, ready: _Prepared, why: str) -> None:
         """The engine has swapped, or has not and says why."""
@@ -238,9 +260,15 @@ class Changeover:
         self._active, task.stage = new, "done"
         self._provider = self._engine.serving.provider
         is_back = task.verb == "rollback"
-        if old.content_sha256 != new.content_sha256:
-            self._previous = None if is_back else old
-        counts, self._recent = self._recent.counts, Recent()
+        # One that has not passed its probation is no way back, and nothing to be held against.
+        has_passed = self._probation is None or self._previous is None
+        if is_back:
+            self._previous = None
+        elif old.content_sha256 != new.content_sha256 and has_passed:
+            self._previous = old
+        if has_passed:
+            self._baseline = self._recent.counts
+        counts, self._recent = self._baseline, Recent()
         on_probation = not is_back and self._options.parts > 0
         self._probation = Probation(counts, self._options) if on_probation else None
         if self._candidate:
@@ -260,6 +288,9 @@ class Changeover:
                 self._candidate = self._agreement = None
                 if not task.over:
                     self._refuse(task, why)
+                    return
+                self._ways.changed("shadow", ITSELF, named(package), "", why.splitlines()[0])
+                self._write("shadow", ITSELF, self._active, None, why.splitlines()[0])
                 return
             task.stage, self._candidate = "done", package
             self._agreement = Agreement(self._engine.serving, crew.serving)
@@ -314,25 +345,30 @@ class Changeover:
     ) -> None:
         """For the next start; a disk that refuses is told, and changes nothing of what serves."""
 
-        def write() -> None:
-            try:
-                self._ways.write(step, who, old, new, reason, counts)
-            except EdgeError as error:
-                self._ways.event("store", 0, str(error))
+        self.later(lambda: self._ways.write(step, who, old, new, reason, counts))
 
-        self._jobs.put(write)
+    def later(self, write: Callable[[], str]) -> None:
+        """Have something written down in a thread; what it returns, or its EdgeError, is told."""
+
+        def job() -> None:
+            try:
+                line = write()
+            except EdgeError as error:
+                line = str(error)
+            if line:
+                self._lines.append(line)
+
+        self._writes.put(job)
 
     # ---- in the changeover's thread ----
-
-    def _work(self) -> None:
-        while job := self._jobs.get():
-            job()
 
     def _prepare(self, task: _Task, what: str | Package) -> None:
         task.stage = "starting"
         try:
-            package = self._ways.find(what) if isinstance(what, str) else what
-            chain = self._ways.crews(package, task.verb == "shadow")
+            # Read and checked again, whatever it was when it served last: its file, the station's
+            # pin and signatures, and the views that the slots hold now.
+            package = self._ways.find(what if isinstance(what, str) else address(what))
+            chain, left_out = self._ways.crews(package, task.verb == "shadow")
         except EdgeError as error:
             task.detail = str(error)
             self._prepared.append(task)
@@ -340,7 +376,12 @@ class Changeover:
             task.detail = f"{type(error).__name__}: {error}"
             self._prepared.append(task)
         else:
-            self._prepared.append(_Prepared(task, package, chain))
+            self._prepared.append(_Prepared(task, package, chain, left_out))
+
+
+def _work(jobs: _Jobs) -> None:
+    while job := jobs.get():
+        job()
 
 
 def named(package: Package) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from edge.changeover import Changeover, Ways
 from edge.core.clock import NS_PER_MS
-from edge.core.config import Station
+from edge.core.config import AUTO, Station
+from edge.core.errors import EdgeError
 from edge.core.pool import FramePool
 from edge.core.types import Answer, Decision
 from edge.crews import check_fits, crews_of
@@ -39,10 +40,11 @@ def first_package(station: Station, keys: Path) -> tuple[Package, str]:
     return shown(found, station.engine.tiles), why
 
 
-def begun(station: Station, package: Package) -> None:
-    """The station serves with its first package: the store holds on to it."""
+def begun(station: Station, package: Package) -> str:
+    """The station serves with its first package: the store holds on to it. Nothing to tell."""
     engine = station.engine
     Store.at(engine.store).started(station.name, package, model=engine.model)
+    return ""
 
 
 class Providers(NamedTuple):
@@ -76,7 +78,9 @@ def admitted(station: Station, model: Package, tell: Callable[[str], None]) -> P
     for rated in choice.chain:
         if rated.p99_ms is not None:
             tell(f"{rated.provider}: p99 {rated.p99_ms:.2f} ms of session.run")
-    return Providers(tuple(rated.provider for rated in choice.chain), choice.refused)
+    # What "auto" left out was its own choice, and is missed by nobody.
+    left_out = {} if AUTO in engine.providers else choice.refused
+    return Providers(tuple(rated.provider for rated in choice.chain), left_out)
 
 
 class Way(NamedTuple):
@@ -86,16 +90,16 @@ class Way(NamedTuple):
     keys: Path
     pool: FramePool
     worker: tuple[str, ...]
-    providers: tuple[str, ...]
+    providers: Providers
 
-    def crews(self, model: Package, *, shadow: bool = False) -> tuple[Crew, ...]:
+    def crews(self, model: Package, shadow: bool) -> tuple[tuple[Crew, ...], Mapping[str, str]]:
         """The crews of a package on the providers of this station.
 
         What they build is built, at the lowest priority; nothing is timed beside a line, where it
         would say how busy the line is. The golden set's times are the workers' own.
         """
-        engine, names = self.station.engine, self.providers
-        chain = chosen(
+        engine, names = self.station.engine, self.providers.names
+        choice = chosen(
             model,
             names[0] if len(names) == 1 else names,  # one needs no trial, unless it builds
             engine.threads,
@@ -104,9 +108,10 @@ class Way(NamedTuple):
             measure="never",
             folder=engine.cache,
             tryout=gently,
-        ).chain
-        able = [rated.provider for rated in chain][: 1 if shadow else None]
-        return crews_of(model, able, self.station, self.pool, worker=self.worker, shadow=shadow)
+        )
+        able = [rated.provider for rated in choice.chain][: 1 if shadow else None]
+        crews = crews_of(model, able, self.station, self.pool, worker=self.worker, shadow=shadow)
+        return crews, self.providers.left_out | choice.refused
 
 
 def changeover(
@@ -135,22 +140,27 @@ def changeover(
 
     def write(
         step: Step, who: str, old: Package, new: Package | None, reason: str, counts: Counts | None
-    ) -> None:
-        if options.model.endswith(".onnx") and step != "shadow":
-            event("store", 0, f"the next start is with {options.model} again (engine.model)")
+    ) -> str:
         store.record(
             way.station.name, step, who=who, model=options.model,
             old=old, new=new, reason=reason, probation=counts,
         )  # fmt: skip
+        if options.model.endswith(".onnx") and step not in ("shadow", "keep"):
+            return f"the next start is with {options.model} again (engine.model)"
+        return ""
 
-    previous, probation = _before(store, way.station, model)
+    try:
+        previous, probation = _before(store, way.station, model)
+    except EdgeError as error:  # the package that serves is not in question
+        event("store", 0, f"no way back: {error}")
+        previous = probation = None
     return Changeover(
         engine,
         model,
         options.probation,
         Ways(
             find=find,
-            crews=lambda package, shadow: way.crews(package, shadow=shadow),
+            crews=way.crews,
             write=write,
             decide=decide,
             changed=changed,

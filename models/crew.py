@@ -64,6 +64,10 @@ class LineUp:
         """It is of this line-up and has not failed."""
         return crew in self.chain and crew.provider not in self._failed
 
+    def has(self, provider: str) -> bool:
+        """A provider is of this line-up and has not failed."""
+        return any(crew.provider == provider for crew in self._left())
+
     def fail(self, crew: Crew, why: str) -> bool:
         """Give a crew up; False where it is the last one and stays."""
         left = self._left()

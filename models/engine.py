@@ -133,15 +133,21 @@ class WorkerEngine:
 
     def filenos(self) -> Sequence[int]:
         links = [w.process.link.fileno() for n, w in enumerate(self._workers) if n == 0 or w.busy]
-        return (*links, *self.shadow.filenos(), self._roster.keeper.fileno())
+        return (*links, *self.shadow.filenos(), *self._roster.filenos())
 
-    def swap(self, chain: Sequence[Crew], done: Callable[[str], None]) -> None:
+    def swap(
+        self,
+        chain: Sequence[Crew],
+        done: Callable[[str], None],
+        *,
+        left_out: Mapping[str, str] = NOBODY,
+    ) -> None:
         """Have other crews serve, once they are warm: no part waits for it, none is lost.
 
         done is called from `poll`: with "" when the first part can only go to them, or with all
         the words there are about why not; then everything is as it was. One at a time.
         """
-        self._roster.swap(chain, done)
+        self._roster.swap(LineUp(chain, left_out), done)
 
     def refusal(self, now_ns: int, decide_by_ns: int) -> tuple[Fault, str] | None:
         """Why a frame that came now could not be answered in time; None if it can.
@@ -386,7 +392,7 @@ class WorkerEngine:
             flight_ns = answer.stamps.sent_ns - worker.since_ns
             worker.times.add(min(max(flight_ns, 0), worker.silent_ns(now_ns)))
         worker.frame = None
-        if self._queue or self._roster.is_swapping:
+        if self._queue:
             self._feed(now_ns)  # before the answer goes on: the worker is idle now
         self._answers.append(answer)
         self._answered += 1

@@ -25,6 +25,7 @@ FREE_TRIES = 2  # a worker or two may be lost at once; from the third on, pauses
 # Activations in pages of 2 MiB: session.run of `deeppcb` is 6 % quicker (medians of 3 pairs), and
 # what follows it 40 %, since the processor still knows where its code is. Elsewhere without effect.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+PEACE_NS = 2 * NS_PER_S
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 
 
@@ -64,6 +65,7 @@ class Reaped(NamedTuple):
 class _Bury(NamedTuple):
     worker: WorkerProcess
     slot: int | None
+    since_ns: int = 0
 
 
 class _Spawn(NamedTuple):
@@ -127,7 +129,7 @@ class Keeper:
 
     def bury(self, worker: WorkerProcess, slot: int | None) -> None:
         """Ask for a killed or closed worker to be reaped; Reaped follows."""
-        self._jobs.put(_Bury(worker, slot))
+        self._jobs.put(_Bury(worker, slot, self._clock.now_ns()))
 
     def next_start(self, timeout_s: float) -> Ready | Lost | None:
         """Block until a worker is warm or could not be started; None where neither comes in time.
@@ -216,6 +218,9 @@ class Keeper:
             try:
                 corpse.worker.process.wait(timeout=0.02)
             except subprocess.TimeoutExpired:
+                # One that was to end by itself, and does not hear that its socket is closed.
+                if self._clock.now_ns() - corpse.since_ns > PEACE_NS:
+                    corpse.worker.process.kill()
                 continue
             self._corpses.remove(corpse)
             self._post(Reaped(corpse.slot))

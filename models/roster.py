@@ -5,7 +5,7 @@ The loop's thread only decides; starting and reaping run in the keeper's (models
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from edge.core.clock import NS_PER_MS
@@ -49,8 +49,11 @@ class Roster:
         self.workers: list[Warm] = []  # the first one serves
         self._starting: list[Crew] = []  # asked of the keeper, and not warm yet
         self._swap: _Swap | None = None
-        self.keeper = Keeper(pool.fd)
-        self.shadow = Shadow(pool, self.keeper, event)
+        self._keeper = Keeper(pool.fd)
+        # Starts what is to come in, or only compared: one that hangs at its start keeps it for a
+        # minute, and nobody that serves may have to wait for a successor meanwhile.
+        self._side = Keeper(pool.fd)
+        self.shadow = Shadow(pool, self._side, event)
         self._times: dict[Crew, ServiceTimes] = {}
         self.times = ServiceTimes()  # of whoever serves
         self.replaced = 0
@@ -65,7 +68,7 @@ class Roster:
         """
         self._complete(gently=False)
         while self._starting:
-            news = self.keeper.next_start(timeout_s)
+            news = self._keeper.next_start(timeout_s)
             if news is None:
                 raise EngineError(f"no engine worker was ready within {timeout_s:g} s")
             if isinstance(news, Ready) and (late := self._too_slow(news)):
@@ -84,6 +87,10 @@ class Roster:
     def serving(self) -> Crew:
         """Who judges a part now, or would if a worker were warm."""
         return self.workers[0].crew if self.workers else self.line_up.first
+
+    def filenos(self) -> tuple[int, ...]:
+        """Readable when `hear` has something."""
+        return self._keeper.fileno(), self._side.fileno()
 
     @property
     def is_swapping(self) -> bool:
@@ -105,24 +112,31 @@ class Roster:
         for times in self._times.values():
             times.settle()
 
-    def swap(self, chain: Sequence[Crew], done: Callable[[str], None]) -> None:
+    def swap(self, line_up: LineUp, done: Callable[[str], None]) -> None:
         """Begin to bring other crews in; `enter` ends it. One at a time."""
         if self._swap is not None:
             done("another change is under way")
             return
-        self._swap = _Swap(LineUp(chain, self.line_up.left_out), [], done)
-        self.keeper.spawn(self._swap.line_up.first, gently=True, once=True)
+        self._swap = _Swap(line_up, [], done)
+        self._side.spawn(self._swap.line_up.first, gently=True, once=True)
 
     def enter(self) -> None:
         """No part is under way: crews that are all warm serve from here on."""
         swap = self._swap
         if swap is None or len(swap.workers) < self._wanted:
             return
+        for worker in swap.workers:
+            if not worker.is_there():
+                swap.workers.remove(worker)
+                self._dismiss(worker)
+                gone = Lost("the worker ended before it served", worker.crew, final=True)
+                self._turn_away(swap, gone)
+                return
         self._swap = None
         for worker in self.workers:  # what still has a frame of ours was overdue
             self._dismiss(worker)
         for crew in self._starting:
-            self.keeper.withdraw(crew)
+            self._keeper.withdraw(crew)
         self._starting.clear()
         self.line_up, self.workers = swap.line_up, swap.workers
         self._times = {worker.crew: worker.times for worker in self.workers}
@@ -132,7 +146,7 @@ class Roster:
 
     def hear(self) -> None:
         """Take in what the keeper has to tell."""
-        for news in self.keeper.news():
+        for news in (*self._keeper.news(), *self._side.news()):
             match news:
                 case Ready() as ready:
                     self._welcome(ready)
@@ -154,7 +168,7 @@ class Roster:
             self._pool.quarantine(frame.slot)
         worker.process.process.kill()
         worker.process.link.close()
-        self.keeper.bury(worker.process, frame.slot if frame else None)
+        self._keeper.bury(worker.process, frame.slot if frame else None)
         self._give_up(worker.crew, why)
         if not self.workers:
             self.trouble = why
@@ -164,10 +178,11 @@ class Roster:
     def close(self) -> None:
         for worker in (*self.workers, *(self._swap.workers if self._swap else ())):
             worker.process.link.close()  # an idle worker ends by itself
-            self.keeper.bury(worker.process, None)
+            self._keeper.bury(worker.process, None)
         self.workers.clear()
         self.shadow.end()
-        self.keeper.close()
+        self._side.close()
+        self._keeper.close()
 
     # ---- workers that come ----
 
@@ -192,7 +207,7 @@ class Roster:
         swap.workers.append(worker)
         self._event("worker_ready", 0, f"pid {worker.pid}, {worker.crew.serving.package}")
         if len(swap.workers) < self._wanted:
-            self.keeper.spawn(swap.line_up.standby(worker.crew), gently=True, once=True)
+            self._side.spawn(swap.line_up.standby(worker.crew), gently=True, once=True)
 
     def _taken_on(self, ready: Ready) -> Warm:
         """A worker with the times of its crew, which may be those of one before it."""
@@ -221,15 +236,17 @@ class Roster:
             if self._give_up(lost.crew, lost.detail):
                 self._complete(gently=True)
         elif not self.shadow.mourn(lost) and not lost.final:
-            self.keeper.withdraw(lost.crew)
+            self._keeper.withdraw(lost.crew)
 
     def _turn_away(self, swap: _Swap, lost: Lost) -> None:
         """A worker of the crews on their way in is not to serve: nor are they, as a rule."""
         self._event("worker_lost", 0, lost.detail)
-        if swap.workers and swap.line_up.fail(lost.crew, lost.detail):
-            # Its standby on another provider: more of the same has to do.
+        # Its standby on another provider: more of the same has to do. The first one where it had
+        # been given up before: else nothing could come in, or back, while a card is dead.
+        spared = swap.workers or not self.line_up.has(lost.crew.provider)
+        if spared and swap.line_up.fail(lost.crew, lost.detail):
             self._event("provider", 0, f"{lost.crew.provider} left out: {lost.detail}")
-            self.keeper.spawn(swap.line_up.first, gently=True, once=True)
+            self._side.spawn(swap.line_up.first, gently=True, once=True)
             return
         self._swap = None
         for worker in swap.workers:
@@ -249,7 +266,7 @@ class Roster:
                 wanted.remove(crew)
         for crew in wanted:
             self._starting.append(crew)
-            self.keeper.spawn(crew, self.failures, gently=gently)
+            self._keeper.spawn(crew, self.failures, gently=gently)
 
     def _give_up(self, crew: Crew, why: str) -> bool:
         """A provider has failed: another one serves for good. False where there is none."""
@@ -257,7 +274,7 @@ class Roster:
             return False
         while crew in self._starting:
             self._starting.remove(crew)
-        self.keeper.withdraw(crew)
+        self._keeper.withdraw(crew)
         serves = self.line_up.first.provider
         self._event("provider", 0, f"{crew.provider} given up: {why}; {serves} serves")
         return True
@@ -270,7 +287,7 @@ class Roster:
         if worker.busy:
             worker.process.process.kill()
         worker.process.link.close()
-        self.keeper.bury(worker.process, slot)
+        self._keeper.bury(worker.process, slot)
 
     def _lead(self) -> None:
         """The first worker serves from now on: what is measured is measured of its crew."""

@@ -51,6 +51,16 @@ class Warm:
         self._ask(what, value, 0)
         self.rehearses_since_ns = now_ns
 
+    def is_there(self) -> bool:
+        """It lives, as far as its socket knows, and says nothing unasked."""
+        try:
+            self.process.link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
     def _ask(self, slot: int, generation: int, part: int) -> None:
         request = REQUEST.pack(slot, generation, part)
         self.process.link.send(request, socket.MSG_DONTWAIT)

@@ -170,6 +170,20 @@ def test_a_package_that_does_not_fit_or_keep_to_its_golden_set_is_refused(cell):
     assert cell.models()["active"]["version"] == ZOO.manifest.version
 
 
+def test_a_way_back_is_held_against_the_station_as_any_other_package(cell):
+    first, second = cell.version("6"), cell.version("7")
+    assert cell.change("activate", package=first)["stage"] == "done"
+    until(lambda: cell.models()["probation"] is None)  # else it is no way back
+    assert cell.change("activate", package=second)["stage"] == "done"
+    path = first.rpartition("#")[0]
+    os.chmod(path, 0o644)
+    Path(path).write_bytes(resealed("6", terms="altered since"))
+    task = cell.change("rollback")
+    assert task["stage"] == "refused"
+    assert "another file than was asked for" in task["detail"]
+    assert cell.models()["active"]["version"] == "7"
+
+
 def test_a_package_that_breaks_its_limits_is_rolled_back_by_itself(cell):
     until(lambda: cell.ask("status")["parts"] > 80)
     # Everything is unfit for it: parts default, which is no verdict.

@@ -340,6 +340,38 @@ def test_a_worker_that_dies_during_a_swap_is_still_replaced(line, tiny_package, 
     assert line.pool.free == 6
 
 
+def test_a_worker_that_died_while_it_waited_is_not_swapped_in(line, tiny_package, with_golden):
+    engine, said = line.start(crew(tiny_package, line.pool)), []
+    engine.swap([crew(with_golden("other"), line.pool)], said.append)
+    swap = engine._roster._swap
+    line.until(lambda: len(swap.workers) == 1)
+    os.kill(swap.workers[0].pid, signal.SIGKILL)
+    line.until(lambda: bool(said))
+    assert said == ["the worker ended before it served"]
+    assert line.judged().serving.package == "tiny"
+
+
+def test_a_provider_that_was_given_up_keeps_no_package_out(line, tiny_package, with_golden):
+    chain = crew(tiny_package, line.pool, "openvino"), crew(tiny_package, line.pool)
+    engine = line.start(*chain)
+    os.kill(engine.worker_pids[0], signal.SIGKILL)
+    line.until(lambda: engine.serving.provider == "cpu")
+    broken = crew(with_golden("other"), line.pool, "openvino", file_sha256="0" * 64)
+    assert line.swapped(broken, crew(with_golden("other"), line.pool)) == ""
+    assert line.judged().serving.package == "other"
+    assert engine.degraded.startswith("openvino: ")
+
+
+def test_a_start_that_hangs_keeps_no_successor_waiting(line, tiny_package):
+    engine = line.start(crew(tiny_package, line.pool))
+    silent = Crew(serving("silent"), lambda fd, gently: ["sleep", "30"])
+    engine.swap([silent], lambda why: None)
+    for pid in engine.worker_pids:
+        os.kill(pid, signal.SIGKILL)
+    line.until(lambda: engine.replaced == 2 and engine.warm == 2, within_s=15.0)
+    assert isinstance(line.judged().outcome, Prediction)
+
+
 # ---- candidates ----
 
 
