@@ -141,7 +141,9 @@ def after(
         return msgspec.structs.replace(state, probation=None)
     assert new is not None
     same = old is not None and old.content_sha256 == new.content_sha256
-    previous = state.previous if same else old
+    # One that has not passed its probation is no way back: the one before it stays that.
+    unpassed = state.probation is not None and state.previous is not None
+    previous = state.previous if same or unpassed else old
     ended = state.shadow is not None and state.shadow.content_sha256 == new.content_sha256
     return msgspec.structs.replace(
         state,

@@ -98,8 +98,9 @@ class TileOptions(Section, frozen=True):
     shrink: Annotated[int, Meta(ge=1, le=16)] = 1  # frame pixels to one of a tile, each way
     overlap_px: Annotated[int, Meta(ge=0, le=8192)] = 0  # of a tile, at least; 0: the package's own
     fit: Literal["exact", "pad", "crop"] = "exact"  # how a picture of another size becomes a frame
-    # Of the tiles, how many must look like the package's pictures for a frame to be fit to judge.
-    fit_share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    # Of the tiles, how many must look like the package's pictures for a frame to be fit to judge:
+    # less than all is a person's word that the rest may be dark, or show nothing, and still pass.
+    fit_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
 class EngineOptions(Section, frozen=True):

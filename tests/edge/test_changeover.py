@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edge.core.errors import EdgeError
 from edge.core.process import python_module
 from edge.desk import ask, socket_path
 from edge.historian.records.query import query
@@ -54,7 +55,7 @@ class Cell:
     def _is_ready(self) -> bool:
         try:
             return self.ask("status")["parts"] > 2
-        except Exception:  # it starts
+        except (EdgeError, KeyError):  # it starts
             assert self.station.poll() is None, self.station.communicate()[1]
             return False
 

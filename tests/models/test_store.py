@@ -313,6 +313,15 @@ def test_a_stations_steps(store, make):
     assert (history[-1].old[:6], history[-1].new) == ("tiny@1", "")
 
 
+def test_a_package_that_has_not_passed_its_probation_is_no_way_back(store, make):
+    one, two, three = (store.install(make(version)) for version in "123")
+    counts = Counts(parts=1000, rejects=50)
+    for new in (one, two, three):
+        store.record("cell-1", "activate", who="x", model="tiny", new=new, probation=counts)
+    state = store.state("cell-1")
+    assert (state.active.version, state.previous.version) == ("3", "1")
+
+
 def test_what_served_before_is_installed_so_that_it_can_serve_again(store, make):
     zoo, new = load(make("1")), store.install(make("2"))
     state = store.record("cell-1", "activate", who="x", model="tiny", new=new, old=zoo)

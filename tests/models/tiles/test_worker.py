@@ -63,7 +63,7 @@ def test_a_defect_has_its_region_where_it_lies_in_the_frame(worker, tray):
 def test_a_capped_lens_is_unfit(worker):
     head, _ = judged(worker, 0)
     assert head.fault == FAULT_NUMBERS[Fault.UNFIT_IMAGE]
-    assert b"0 of 8 tiles" in head.detail
+    assert b"15 of 15 must be" in head.detail
 
 
 STATION = """
