@@ -162,6 +162,14 @@ def seal(model_bytes: bytes, manifest: Manifest, golden: str = "") -> bytes:
     return sealed
 
 
+def content_of(package_bytes: bytes) -> str:
+    """The content_sha256 of a package file's bytes; PackageError if it is none."""
+    try:
+        return _opened(package_bytes)[1]
+    except FormatError as fault:
+        raise PackageError(f"not a package: {fault}") from None
+
+
 def unsealed(package_bytes: bytes) -> bytes:
     """The model of a package file as it was before `seal`, byte for byte."""
     view, kept = memoryview(package_bytes), bytearray()

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 
+from edge.core.binomial import lower, upper
+
 TAIL = 0.05
-_TINY = 1e-300
-_SMALL = 1e-14  # relative change at which the continued fraction has converged
-_TERMS = 100_000  # it needs about the square root of the number of parts
 
 
 def upper_95(events: int, parts: int) -> float:
@@ -18,63 +17,12 @@ def upper_95(events: int, parts: int) -> float:
 
     ValueError without a part, or for a count that cannot be.
     """
-    _check(events, parts)
-    if events == parts:
-        return 1.0
-    if events == 0:
-        return -math.expm1(math.log(TAIL) / parts)
-    low, high = 0.0, 1.0
-    while low < (middle := (low + high) / 2) < high:
-        # P(X <= events) at this rate: it falls as the rate rises.
-        if _beta(1.0 - middle, parts - events, events + 1) > TAIL:
-            low = middle
-        else:
-            high = middle
-    return high
+    return upper(events, parts, 1.0 - TAIL)
 
 
 def lower_95(events: int, parts: int) -> float:
     """The smallest rate at which so many events, or more, still come up in 1 run of 20."""
-    _check(events, parts)
-    return 1.0 - upper_95(parts - events, parts)
-
-
-def _check(events: int, parts: int) -> None:
-    if not 0 <= events <= parts or not parts:
-        raise ValueError(f"{events} events in {parts} parts")
-
-
-def _beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I(x; a, b)."""
-    if x <= 0.0 or x >= 1.0:
-        return 0.0 if x <= 0.0 else 1.0
-    log_front = (
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-        + a * math.log(x) + b * math.log1p(-x)
-    )  # fmt: skip
-    if x < (a + 1.0) / (a + b + 2.0):
-        return math.exp(log_front) * _fraction(x, a, b) / a
-    return 1.0 - math.exp(log_front) * _fraction(1.0 - x, b, a) / b
-
-
-def _fraction(x: float, a: float, b: float) -> float:
-    """Its continued fraction, by Lentz's method; converges fast for x < (a + 1) / (a + b + 2)."""
-    c, d = 1.0, 1.0 / _off_zero(1.0 - (a + b) * x / (a + 1.0))
-    value = d
-    for m in range(1, _TERMS):
-        even = m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m))
-        d, c = 1.0 / _off_zero(1.0 + even * d), _off_zero(1.0 + even / c)
-        value *= d * c
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0))
-        d, c = 1.0 / _off_zero(1.0 + odd * d), _off_zero(1.0 + odd / c)
-        value *= d * c
-        if abs(d * c - 1.0) < _SMALL:
-            return value
-    raise ArithmeticError(f"I({x}; {a}, {b}) does not converge")
-
-
-def _off_zero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY
+    return lower(events, parts, 1.0 - TAIL)
 
 
 def rank_above(share: float, count: int, tail: float = TAIL) -> int | None:
