@@ -13,6 +13,7 @@ lock() {
 for flavour in cpu openvino gpu dev; do
     lock "$flavour" --extra "$flavour"
 done
-# The versions of cpu.txt: it is installed over that one, and results are of one ONNX Runtime.
+# The versions of cpu.txt: they are installed over that one, and results are of one ONNX Runtime.
 lock archive --constraint requirements/cpu.txt --extra cpu --extra archive
+lock report --constraint requirements/cpu.txt --extra cpu --extra report
 lock test-openvino --extra openvino --extra test

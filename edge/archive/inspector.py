@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from control.policy import ThresholdPolicy
 from edge.archive.identity import Settings
 from edge.core.clock import SystemClock
 from edge.core.config import PolicyOptions
-from edge.core.pool import FramePool, Holder
-from edge.core.types import Deadline, Fault, PartRecord, Prediction, Region, Stamps
+from edge.core.pool import FramePool, Holder, View
+from edge.core.types import Deadline, Fault, PartRecord, Prediction, Stamps
 from models import package
 from models.decode import use_one_thread
-from models.exchange import FAULTS, WorkerPlan
+from models.exchange import FAULTS, WorkerPlan, said
 from models.worker import Worker
 from sensors.grabber import Filled, Grabber
 from sensors.scheduled import Reader, Rows
@@ -43,7 +43,8 @@ class Inspector:
             file.write_bytes(package_bytes)
             loaded = package.load(file, content_sha256=settings.content_sha256)
             manifest = loaded.manifest
-            self.views = manifest.views
+            self.views, self.limits = manifest.views, manifest.thresholds
+            self._type_names = manifest.outputs.type_names
             self._pool = FramePool.create(manifest.views, 1, manifest.outputs.map_shape)
             mapped = os.dup(self._pool.fd)
             plan = WorkerPlan(
@@ -62,8 +63,9 @@ class Inspector:
             finally:
                 os.close(mapped)  # the mapping stays
         self._grabber = Grabber(self._pool, SystemClock(), "edge-archive")  # its thread is not run
-        limits = manifest.thresholds
+        limits = self.limits
         self._policy = ThresholdPolicy(limits.pass_below, limits.fail_from, PolicyOptions())
+        self.detail = ""  # why the last part has no verdict
 
     def inspect(self, rows: Rows, *, first: int = 1) -> Iterator[PartRecord]:
         """Decide about every part of a footage; `first` is the number of its first part."""
@@ -73,6 +75,10 @@ class Inspector:
                 yield self._part(row, first + row, reader)
         finally:
             reader.close()
+
+    def last(self) -> tuple[Mapping[str, View], View | None]:
+        """The last part's views, and its map if it had a score; in place until the next part."""
+        return self._pool.arrays(0), self._pool.map(0)
 
     def close(self) -> None:
         """Let go of the frame pool."""
@@ -84,6 +90,7 @@ class Inspector:
         self._grabber.fill(part, partial(reader.fill, row))
         event = self._grabber.take()
         outcome: Prediction | Fault = Fault.NO_IMAGE
+        self.detail = getattr(event, "detail", "")
         if isinstance(event, Filled):
             try:
                 outcome, stamps = self._judge(event)
@@ -98,13 +105,14 @@ class Inspector:
         """As the station reads a worker's answer."""
         try:
             head = self._worker.judge(lease.slot, lease.generation, lease.part)
-        except Exception:  # as at the worker's own boundary: one part's trouble is that part's
+        except Exception as error:  # as at the worker's own boundary: trouble of that part alone
+            self.detail = str(error)
             return Fault.BAD_OUTPUT, Stamps()
         stamps = Stamps(head.received_ns, head.started_ns, head.ended_ns)
+        self.detail = said(head.detail)
         if (fault := FAULTS[head.fault]) is not None:
             return fault, stamps
         if not math.isfinite(head.score):
             return Fault.BAD_OUTPUT, stamps
-        found = self._worker.result.regions[: head.regions].tolist() if head.regions else ()
-        regions = tuple(Region(*row) for row in found)
+        regions = self._worker.result.found(head.regions, self._type_names)
         return Prediction(head.score, regions, bool(head.overflow)), stamps

@@ -1,4 +1,4 @@
-"""Commands over what was kept: records, the shift report, footage that was cut short."""
+"""Commands over what was kept: records, and footage that was cut short."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def query_records(
     check_file("--parquet", parquet)
     if csv and parquet:
         raise EdgeError("--csv and --parquet are two answers to one question; give one")
-    asked = _asked(since, until, lot, package) | {
+    asked = asked_of(since, until, lot, package) | {
         "verdict": verdict.value if verdict else None,
         "type": type_ or None,
         "part": part,
@@ -105,7 +105,7 @@ def query_records(
         typer.echo(f"{written} parts in {parquet}")
     else:
         _list(database, SHOWN if limit is None else limit, asked)
-    _tell_unknown(database, asked)
+    tell_unknown(database, asked)
 
 
 @records_app.command("show")
@@ -116,7 +116,7 @@ def show_part(
         int | None, typer.Option(min=1, help="Of which start; the last that had it if absent.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="A page with picture, heat map and timing.")
+        Path | None, typer.Option(help="A page with picture, map, regions and timing.")
     ] = None,
     json: JsonFile = None,
 ) -> None:
@@ -134,6 +134,37 @@ def show_part(
     _tell(found)
 
 
+@records_app.command("explain")
+def explain_part(
+    database: Database,
+    part: Annotated[int, typer.Argument(min=1, help="The part's number.")],
+    session: Annotated[
+        int | None, typer.Option(min=1, help="Of which start; the last that had it if absent.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Its picture with map, regions, types and areas on it.")
+    ] = None,
+) -> None:
+    """Say why a part was judged as it was: its score, and each region with its type and size."""
+    from edge.historian.explain import explained, write_png
+    from edge.historian.records.query import show
+
+    check_file("--png", png)
+    found = show(database, part, session)
+    if found.row is None:
+        raise EdgeError(f"{database}: part {part}: open; nothing is decided yet")
+    row = found.row
+    score = "" if row.score is None else f", score {row.score:.4f}"
+    limits = f"PASS below {row.pass_below:g}, FAIL from {row.fail_from:g}"
+    typer.echo(f"part {part}: {row.verdict or row.fault or row.cause}{score} ({limits})")
+    _tell_judge(found)
+    _tell_regions(found)
+    if png:
+        drawn = explained(database, found)
+        write_png(png, drawn.picture)
+        typer.echo(f"picture: {png}" + (f"; {drawn.lacks}: boxes alone" if drawn.lacks else ""))
+
+
 @records_app.command("export")
 def export_records(
     database: Database,
@@ -146,46 +177,12 @@ def export_records(
     """Write parts, their events and their evidence into a folder of their own."""
     from edge.historian.records.handover import hand_over
 
-    asked = _asked(since, until, lot, package)
+    asked = asked_of(since, until, lot, package)
     written = hand_over(database, out, **asked)
     typer.echo(
         f"{written.parts} parts, {written.events} events, {written.pictures} pictures: {out}"
     )
-    _tell_unknown(database, asked)
-
-
-@app.command()
-def report(
-    database: Database,
-    html: Annotated[Path, typer.Option(help="The page to write.")],
-    since: Since = "",
-    until: Until = "",
-    lot: Lot = "",
-    package: OfPackage = "",
-    json: JsonFile = None,
-) -> None:
-    """Write the shift report: yield, escapes, defects, latency, faults, on one printable page."""
-    import time
-
-    from edge.core.clock import utc_ns
-    from edge.historian.report.page import write
-
-    check_json(json)
-    check_file("--html", html)
-    asked = _asked(since, until, lot, package)
-    shift = write(
-        html,
-        database,
-        since_ns=asked["since_ns"] or 0,
-        until_ns=asked["until_ns"] or 0,
-        lot=lot,
-        package=package,
-        utc_offset_s=time.localtime().tm_gmtoff,
-        written_utc_ns=utc_ns(),
-    )
-    write_json(json, shift)
-    typer.echo(f"{shift.total.parts} parts: {html}")
-    _tell_unknown(database, asked)
+    tell_unknown(database, asked)
 
 
 @app.command()
@@ -200,7 +197,8 @@ def recover(
     typer.echo(f"{found.parts} parts recovered, {found.lost_bytes} bytes lost: {out}")
 
 
-def _asked(since: str, until: str, lot: str, package: str) -> dict[str, Any]:
+def asked_of(since: str, until: str, lot: str, package: str) -> dict[str, Any]:
+    """What a query is asked, with instants for times; RecordsError for what is no time."""
     from edge.core.clock import utc_ns
     from edge.historian.records.when import parse_when
 
@@ -213,7 +211,8 @@ def _asked(since: str, until: str, lot: str, package: str) -> dict[str, Any]:
     }
 
 
-def _tell_unknown(database: Path, asked: dict[str, Any]) -> None:
+def tell_unknown(database: Path, asked: dict[str, Any]) -> None:
+    """Say of a lot or package that the records do not know that they do not."""
     from edge.historian.records.query import unknown
 
     for line in unknown(database, **asked):
@@ -269,19 +268,33 @@ def _judge(row: Any) -> str:
 def _tell(found: Any) -> None:
     import msgspec
 
-    from edge.core.history import named
     from edge.historian.records.when import utc_text
 
     if found.row is None:
         typer.echo("open: triggered, and nothing more on record")
     else:
         for name, value in msgspec.structs.asdict(found.row).items():
-            if value not in (None, "", "[]"):
+            if name != "regions" and value not in (None, ""):
                 typer.echo(f"{name:16} {value}")
-    if found.serving is not None:
-        one = found.serving
-        typer.echo(f"{'served by':16} {named(one)}, {one.threads} threads, {one.precision}")
+        _tell_regions(found)
+    _tell_judge(found)
     for event in found.events:
         typer.echo(
             f"event {event.event:>8}  {utc_text(event.utc_ns)}  {event.kind:10} {event.body}"
         )
+
+
+def _tell_judge(found: Any) -> None:
+    from edge.core.history import named
+
+    if found.serving is not None:
+        one = found.serving
+        typer.echo(f"{'served by':16} {named(one)}, {one.threads} threads, {one.precision}")
+
+
+def _tell_regions(found: Any) -> None:
+    from edge.core.regions import described
+    from edge.historian.records.rows import regions_of
+
+    for place, one in enumerate(regions_of(found.row.regions), 1):
+        typer.echo(f"region {place:<9} {described(one)}")

@@ -19,6 +19,8 @@ _LIBRARIES = (
 )
 # How the extra `archive` gets here: by its lock, as everything else did.
 INSTALL_ARCHIVE = ".venv/bin/pip install --require-hashes -r requirements/archive.txt"
+# And the extra `report`.
+INSTALL_REPORT = ".venv/bin/pip install --require-hashes -r requirements/report.txt"
 # Those whose presence changes which kernels a runtime picks, widest first.
 _INSTRUCTION_SETS = (
     "amx_int8",

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.core.regions import SizedRegion
 from edge.core.types import Region
 
 SIDE_PX = 320  # the longer side in the page; about 45 mm on paper
@@ -25,7 +26,7 @@ MOST_PX = 64 << 20
 _HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
-def picture(folder: Path, name: str, regions: Iterable[Region]) -> str:
+def picture(folder: Path, name: str, regions: Iterable[Region | SizedRegion]) -> str:
     """An evidence picture as HTML, or a box that says why there is none."""
     found = _shrunk(folder, name)
     if isinstance(found, str):
@@ -34,7 +35,9 @@ def picture(folder: Path, name: str, regions: Iterable[Region]) -> str:
     return outlined(data, name, (width, height), regions)
 
 
-def outlined(png: bytes, name: str, size: tuple[int, int], regions: Iterable[Region]) -> str:
+def outlined(
+    png: bytes, name: str, size: tuple[int, int], regions: Iterable[Region | SizedRegion]
+) -> str:
     """A picture of (width, height) pixels, whatever the PNG's own, with regions outlined."""
     width, height = size
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
@@ -49,13 +52,13 @@ def outlined(png: bytes, name: str, size: tuple[int, int], regions: Iterable[Reg
     )
 
 
-def shrunk(pixels: npt.NDArray[Any], side_px: int = SIDE_PX) -> bytes:
-    """Pixels as PNG, no side longer than that."""
+def shrunk(pixels: npt.NDArray[Any], side_px: int = SIDE_PX, suffix: str = ".png") -> bytes:
+    """Pixels as PNG (or .jpg), no side longer than that."""
     height, width = pixels.shape[:2]
     share = min(1.0, side_px / max(width, height))
     size = max(1, round(width * share)), max(1, round(height * share))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".png", small)[1].tobytes()
+    return cv2.imencode(suffix, small)[1].tobytes()
 
 
 def _shrunk(folder: Path, name: str) -> tuple[bytes, int, int] | str:
