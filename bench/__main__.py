@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import big_frames, changing, faults, keeping, measures
+from bench import align, big_frames, changing, faults, keeping, measures
 from bench.latency import promises
 from bench.measures import SkippedError
 from edge.core.errors import EdgeError
@@ -21,6 +21,7 @@ GROUPS = (
     | keeping.GROUPS
     | changing.GROUPS
     | big_frames.GROUPS
+    | align.GROUPS
 )
 BUDGETS = Path(__file__).with_name("budgets.toml")
 

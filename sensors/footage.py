@@ -37,7 +37,8 @@ _LABELS: dict[str, Label | None] = {
 class FootageRow(Record, frozen=True):
     """One part: a file for each view (none for a video), what it is known to be, and when it comes.
 
-    timestamp_ns counts from the first row; None where the footage gives no times.
+    timestamp_ns counts from the first row; None where the footage gives no times. marks: where its
+    defect is, a table of boxes (.txt) or a mask picture; None where nobody says.
     """
 
     paths: tuple[Path | None, ...]
@@ -45,6 +46,7 @@ class FootageRow(Record, frozen=True):
     defect_type: str = ""
     group: str = ""
     timestamp_ns: int | None = None
+    marks: Path | None = None
 
 
 class Footage:
@@ -185,6 +187,7 @@ def _table(
         if (at_ns is None) != (first_ns is None) or (at_ns or 0) < (last_ns or 0):
             raise FootageError(f"{file} line {line}: timestamp_ns is absent or runs backwards")
         last_ns = at_ns
+        marks = row.get("boxes_path") or row.get("mask_path")
         rows.append(
             FootageRow(
                 paths=tuple(file.parent / row[c] if row.get(c) else None for c in columns),
@@ -192,6 +195,7 @@ def _table(
                 defect_type=row.get("defect_type", ""),
                 group=row.get("group", ""),
                 timestamp_ns=None if at_ns is None else at_ns - cast(int, first_ns),
+                marks=file.parent / marks if marks else None,
             )
         )
     return rows

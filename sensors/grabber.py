@@ -22,7 +22,7 @@ from edge.core.types import Fault, Record, Trigger
 
 JOIN_S = 1.0  # how long close waits for a device that does not let go of a read
 
-Write = Callable[[dict[str, View]], None]
+Write = Callable[[dict[str, View]], int | None]  # see Reader.fill in sensors/scheduled.py
 
 
 class UnreadError(Exception):
@@ -34,12 +34,16 @@ class UnreadError(Exception):
 
 
 class Filled(Record, frozen=True):
-    """A part's views are whole; the slot is the grabber's until the loop takes the event."""
+    """A part's views are whole; the slot is the grabber's until the loop takes the event.
+
+    spent_ns: how much of the writing can begin no sooner than the picture is taken.
+    """
 
     part: int
     slot: int
     generation: int
     finished_ns: int
+    spent_ns: int = 0
 
 
 class Failed(Record, frozen=True):
@@ -111,8 +115,8 @@ class Grabber:
         slot, generation = lease
         event: Event
         try:
-            write(self._pool.arrays(slot))
-            event = Filled(part, slot, generation, self._clock.now_ns())
+            spent_ns = write(self._pool.arrays(slot)) or 0
+            event = Filled(part, slot, generation, self._clock.now_ns(), spent_ns)
         except UnreadError as why:
             event = Failed(part, why.fault, why.detail, slot)
         except Exception as why:  # whatever a decoder throws costs this part and no other

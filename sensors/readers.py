@@ -17,6 +17,7 @@ import numpy as np
 
 from edge.core.pool import View
 from edge.core.types import Fault, ViewSpec
+from sensors.align import References, UnplacedError
 from sensors.fit import Array, Scratch, UnfitError, fit_into, samples_into
 from sensors.grabber import UnreadError
 
@@ -30,8 +31,9 @@ class FileReader:
         quiet_opencv()
         self._views, self._paths = views, paths
         self._scratch: Scratch = {}
+        self._references = References(views)
 
-    def fill(self, row: int, arrays: Mapping[str, View]) -> None:
+    def fill(self, row: int, arrays: Mapping[str, View]) -> int:
         for spec, path in zip(self._views, self._paths[row], strict=True):
             if path is None:
                 raise UnreadError(Fault.NO_IMAGE, f"no file for view {spec.name}")
@@ -43,6 +45,10 @@ class FileReader:
                     fit_into(picture, spec, arrays[spec.name], scratch=self._scratch)
             except UnfitError as why:
                 raise UnreadError(Fault.BAD_FRAME, f"{path}: {why}") from None
+        try:
+            return self._references.place(arrays)
+        except UnplacedError as why:
+            raise UnreadError(Fault.UNFIT_IMAGE, str(why)) from None
 
     def close(self) -> None:
         """Nothing is held open between rows."""

@@ -2,7 +2,8 @@
 
 The thread works up to `ahead` rows in front of the schedule, so that a decode costs the part
 none of its budget; a part still appears at its arrival and not before. Where decoding falls
-behind, the trigger comes on time and the frame later.
+behind, the trigger comes on time and the frame later. What a station spends on a picture after it
+was taken (a reference's registration) counts: the frame comes that much after the trigger.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ Label = Literal["good", "defect"]
 class Reader(Protocol):
     """Writes rows into slots; made, used and closed in the grabber's thread."""
 
-    def fill(self, row: int, arrays: Mapping[str, View]) -> None:
-        """Write every view of a row; rows come in rising order. Raises UnreadError."""
+    def fill(self, row: int, arrays: Mapping[str, View]) -> int | None:
+        """Write every view of a row; rows come in rising order. Raises UnreadError.
+
+        Returns how many nanoseconds of it a camera's station would spend after the trigger.
+        """
 
     def close(self) -> None: ...
 
@@ -149,6 +153,13 @@ class ScheduledCamera:
         self._start_ns = now_ns
 
     def due_ns(self, open_parts: int) -> int | None:
+        ready_ns, next_ns = self._ready_ns(), self._next_ns(open_parts)
+        if ready_ns is None or next_ns is None:
+            return next_ns if ready_ns is None else ready_ns
+        return min(ready_ns, next_ns)
+
+    def _next_ns(self, open_parts: int) -> int | None:
+        """When to look for the next part."""
         if self.exhausted or self._holds_back(open_parts):
             return None
         if self._start_ns is None or (self._moved and not open_parts):
@@ -158,7 +169,7 @@ class ScheduledCamera:
     def poll(self, now_ns: int, open_parts: int) -> Trigger | Frame | NoFrame | None:
         if self._start_ns is None:
             self.start(now_ns)
-        event = self._trigger(now_ns, open_parts) or self._outcome()
+        event = self._trigger(now_ns, open_parts) or self._outcome(now_ns)
         if event is None and self._may_decode(open_parts):
             self._moved = False
             self._grabber.send()
@@ -197,7 +208,17 @@ class ScheduledCamera:
         self._moved = True
         return Trigger(self._triggers, self._triggers, trigger_ns, encoder)
 
-    def _outcome(self) -> Frame | NoFrame | None:
+    def _ready_ns(self) -> int | None:
+        """When the oldest arrived part's frame may appear, where that is not at once.
+
+        Parts that are held back for one another are in no real time (at_most), nor is this.
+        """
+        event = self._grabber.head()
+        if self._at_most is not None or not (self._arrivals and isinstance(event, Filled)):
+            return None
+        return self._arrivals[0] + event.spent_ns if event.spent_ns else None
+
+    def _outcome(self, now_ns: int) -> Frame | NoFrame | None:
         """The oldest arrived part's frame, or why there is none. Outcomes come in part order."""
         self._grabber.quiet()
         if not self._arrivals:
@@ -209,12 +230,15 @@ class ScheduledCamera:
                 return None
             self._arrivals.popleft()
             return NoFrame(part, Fault.NO_IMAGE, crashed)
+        earliest_ns = self._ready_ns() or 0
+        if now_ns < earliest_ns:
+            return None
         event = self._grabber.take()
         assert not isinstance(event, Trigger | Note)
         assert event.part == part
         trigger_ns = self._arrivals.popleft()
         if isinstance(event, Filled):
-            ready_ns = max(trigger_ns, event.finished_ns)
+            ready_ns = max(trigger_ns, event.finished_ns, earliest_ns)
             return Frame(part, event.slot, event.generation, ready_ns)
         return NoFrame(part, event.fault, event.detail)
 

@@ -11,6 +11,7 @@ import cv2
 
 from edge.core.pool import View
 from edge.core.types import Fault, ViewSpec
+from sensors.align import References, UnplacedError
 from sensors.fit import Scratch, UnfitError, fit_into
 from sensors.grabber import UnreadError
 from sensors.scheduled import Label, Reader
@@ -69,8 +70,9 @@ class _Renderer:
     def __init__(self, generator: PartGenerator, views: tuple[ViewSpec, ...]) -> None:
         self._generator, self._views = generator, views
         self._scratch: Scratch = {}
+        self._references = References(views)
 
-    def fill(self, row: int, arrays: Mapping[str, View]) -> None:
+    def fill(self, row: int, arrays: Mapping[str, View]) -> int:
         index = row + 1
         part = self._generator.part(index)
         for spec in self._views:
@@ -83,6 +85,10 @@ class _Renderer:
                 fit_into(image, spec, out, scratch=self._scratch)
             except UnfitError as why:
                 raise UnreadError(Fault.BAD_FRAME, f"synthetic part {index}: {why}") from None
+        try:
+            return self._references.place(arrays)
+        except UnplacedError as why:
+            raise UnreadError(Fault.UNFIT_IMAGE, f"synthetic part {index}: {why}") from None
 
     def close(self) -> None:
         """Nothing is held open between rows."""

@@ -120,7 +120,9 @@ def _why_not(part: RecordedPart) -> UnreadError:
     decision = part.record.decision
     if part.picture == "lost":
         return UnreadError(Fault.NO_IMAGE, "the picture was lost when it was to be recorded")
-    if decision.fault in _CAMERA_FAULTS:
+    # An engine's UNFIT_IMAGE follows a frame; the camera's own comes instead of one.
+    unplaced = decision.fault is Fault.UNFIT_IMAGE and not part.record.frame_ns
+    if decision.fault is not None and (unplaced or decision.fault in _CAMERA_FAULTS):
         return UnreadError(decision.fault, decision.detail or f"recorded as {decision.fault}")
     return UnreadError(Fault.NO_IMAGE, "the picture was not recorded")
 

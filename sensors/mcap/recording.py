@@ -13,7 +13,7 @@ from edge.core.types import ViewSpec
 from sensors.mcap.contents import Contents, Places
 from sensors.mcap.file import opened, summary_of
 from sensors.mcap.pictures import PictureReader
-from sensors.scheduled import Label, Reader
+from sensors.scheduled import Label
 
 _LABELS: dict[str, Label] = {"good": "good", "defect": "defect"}
 
@@ -61,7 +61,7 @@ class Recording:
     def encoder(self, row: int) -> int | None:
         return self.rows[row].opened.encoder
 
-    def reader(self) -> Reader:
+    def reader(self) -> PictureReader:
         return PictureReader(self.path, self.session, self.rows, self.places)
 
     def check(self, views: tuple[ViewSpec, ...]) -> None:
@@ -94,7 +94,8 @@ class Recording:
 
 def _told(view: ViewSpec) -> str:
     size = "x".join(map(str, view.shape))
-    return f"{view.name} ({view.kind}, {view.dtype} {size})"
+    align = f", align {view.align}" if view.align != "none" else ""
+    return f"{view.name} ({view.kind}, {view.dtype} {size}{align})"
 
 
 def open_recording(path: str | Path, *, warn: Callable[[str], None] | None = None) -> Recording:

@@ -29,6 +29,7 @@ class ScriptedRows:
         self.gate.set()
         self.begun: list[int] = []
         self.closed = False
+        self.spent_ns: int | None = None
 
     @property
     def parts(self) -> int | None:
@@ -49,12 +50,13 @@ class ScriptedRows:
     def reader(self) -> ScriptedRows:
         return self
 
-    def fill(self, row: int, arrays: Mapping[str, View]) -> None:
+    def fill(self, row: int, arrays: Mapping[str, View]) -> int | None:
         self.begun.append(row)
         self.gate.wait(5)
         arrays["image"].fill(row % 256)
         if row in self._trouble:
             raise self._trouble[row]
+        return self.spent_ns
 
     def close(self) -> None:
         self.closed = True
@@ -124,6 +126,29 @@ def test_a_trigger_does_not_wait_for_a_slow_decode(
         (1, clock.now),
         (2, clock.now),
     ]
+    camera.close()
+
+
+@pytest.mark.parametrize("at_most", [None, 1])
+def test_what_is_spent_on_a_picture_counts_in_real_time(
+    pool: FramePool, next_event: Take, released: Release, at_most: int | None
+) -> None:
+    rows, clock = ScriptedRows(2), ManualClock(7)
+    rows.spent_ns = 3_000_000
+    camera = ScheduledCamera(rows, pool, clock, at_most=at_most)
+    until(lambda: len(rows.begun) == 2)
+    for row in range(2):
+        trigger_ns = 7 + row * SPACING_NS
+        ready_ns = trigger_ns + 3_000_000
+        assert isinstance(next_event(camera, trigger_ns), Trigger)
+        if at_most is None:
+            assert camera.poll(trigger_ns, 1) is None
+            assert camera.due_ns(1) == ready_ns
+            assert camera.poll(ready_ns - 1, 1) is None
+        frame = released(pool, next_event(camera, ready_ns, open_parts=1))
+        assert isinstance(frame, Frame)
+        assert frame.ready_ns == (ready_ns if at_most is None else trigger_ns)
+    assert camera.due_ns(0) is None
     camera.close()
 
 
