@@ -62,7 +62,7 @@ def _honest(session: int, action: Action) -> list[bytes]:
         Expect(session=session, part=1, trigger_no=1, default=Action.REJECT, ttl_ns=1 << 40),
         Command(
             session=session, part=1, action=action, ttl_ns=1 << 40, reason="verdict", pose=pose,
-            regions=((1, 2, 3, 4, 5),),
+            regions=((1, 2, 3, 4, 5),), region_types=("short",),
         ),
         Ack(session=session, part=1, state="applied", action=action, counts=counts),
         Done(session=session, part=1, ok=True),

@@ -43,6 +43,7 @@ from edge.core.clock import now_ns as real_now_ns
 from edge.core.config import ControllerOptions
 from edge.core.errors import WireError
 from edge.core.ports import Clock
+from edge.core.regions import types_of
 from edge.core.types import Ack, Action, Deadline, Decision, Outcome
 
 # A peer that floods the socket must not keep deadlines waiting: 256 messages of 63 kB took 155 ms.
@@ -206,6 +207,7 @@ class RouterActuator:
             at=self._at,
             pose=decision.pose,
             regions=tuple((r.x, r.y, r.width, r.height, r.area_px) for r in decision.regions),
+            region_types=types_of(decision.regions),
         )
         data = encode(message)
         told = self._tell_all(data, now_ns)

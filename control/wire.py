@@ -87,6 +87,9 @@ class Command(Message, frozen=True, tag="command"):
     at: Place = Place()
     pose: Pose | None = None
     regions: Annotated[tuple[tuple[int, int, int, int, int], ...], Meta(max_length=64)] = ()
+    # Of each region in its place, "" unknown; absent where the package knows no types. Not a sixth
+    # number of a region: a controller of before would refuse the whole message.
+    region_types: Annotated[tuple[Short, ...], Meta(max_length=64)] = ()
 
 
 class Ack(Message, frozen=True, tag="ack"):

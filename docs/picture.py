@@ -30,7 +30,7 @@ def main() -> None:
         score = float(session.outputs["score"][0])
         failed = score >= manifest.thresholds.fail_from
         cells = session.outputs["map"]
-        count, _ = decoder.regions(cells, float(cells.max()), regions)
+        _, count, _ = decoder.regions(cells, regions)
         tile = cv2.cvtColor(part.image, cv2.COLOR_GRAY2BGR)
         for r in regions[:count] if failed else ():
             x, y, w, h = (int(r[name]) for name in ("x", "y", "width", "height"))

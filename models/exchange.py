@@ -90,16 +90,26 @@ class Result:
         if (named := FAULTS[head.fault]) is not None:
             outcome = named
         elif math.isfinite(head.score):
-            outcome = Prediction(head.score, self._regions(head.regions), bool(head.overflow))
+            try:
+                regions = self.found(head.regions, serving.type_names)
+            except IndexError:  # a type that its package has no name for
+                return None
+            outcome = Prediction(head.score, regions, bool(head.overflow))
         else:
             outcome = Fault.BAD_OUTPUT
         stamps = Stamps(head.received_ns, head.started_ns, head.ended_ns, head.sent_ns)
         return Answer(*lease, outcome, stamps, said(head.detail), serving)
 
-    def _regions(self, count: int) -> tuple[Region, ...]:
+    def found(self, count: int, type_names: tuple[str, ...]) -> tuple[Region, ...]:
+        """The first so many regions; IndexError for a type without a name."""
         if not count:
             return ()
-        return tuple(Region(*row) for row in self.regions[:count].tolist())
+        names = ("", *type_names)
+        rows = self.regions[:count].tolist()
+        return tuple(
+            Region(x, y, width, height, area_px, peak, names[kind])
+            for x, y, width, height, area_px, peak, kind in rows
+        )
 
 
 def lease_of(frame: Frame) -> tuple[int, int, int]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -69,10 +69,14 @@ class TiledSession:
         names, self._batch = frame.outputs, manifest.tiling.batch
         self._score = np.zeros(1, np.float32)
         self._map = np.zeros(names.map_shape, np.float32) if names.map_shape else None
+        typed = names.map_shape if names.types is not None else None
+        self._types = np.zeros(typed, np.uint8) if typed else None
         self._own = np.zeros(len(self._tiles), np.float32)
         self.outputs: dict[str, View] = {names.score: self._score}
         if names.map is not None and self._map is not None:
             self.outputs[names.map] = self._map
+        if names.types is not None and self._types is not None:
+            self.outputs[names.types] = self._types
         self._first_pass = (
             FirstPass(
                 self._tiles,
@@ -116,7 +120,7 @@ class TiledSession:
         """The score of one picture of a tile's size, by the session of the first lane."""
         return self._lanes[0].judge(arrays)
 
-    def take(self, number: int, score: float, cells: View | None) -> None:
+    def take(self, number: int, score: float, cells: View | None, types: View | None) -> None:
         """What a tile has come to; called by the lanes, each for other tiles.
 
         A score that is the peak of the tile's own map is the peak of the cells that the tile owns,
@@ -127,6 +131,8 @@ class TiledSession:
             tile = self._tiles[number]
             owned = cells[tile.inside]
             self._map[tile.owned] = owned
+            if types is not None and self._types is not None:
+                self._types[tile.owned] = types[tile.inside]
             if score == cells.max():
                 score = owned.max()
         self._own[number] = score
@@ -191,7 +197,8 @@ class _Lane:
             name: array.reshape(shapes[name]) for name, array in self._pool.arrays(0).items()
         }
         self._session = open_session(self._pool.views, self._pool, threads)
-        self._scores, self._maps = _per_tile(self._session.outputs, manifest.outputs, batch)
+        outputs = _per_tile(self._session.outputs, manifest.outputs, batch)
+        self._scores, self._maps, self._types = outputs
 
     def run(self, slot: int, numbers: Sequence[int]) -> None:
         """Judge tiles of the frame in the slot, as many as the graph takes at most."""
@@ -201,7 +208,8 @@ class _Lane:
         self._session.run(0)
         for place, number in enumerate(numbers):
             cells = None if self._maps is None else self._maps[place]
-            self._frame.take(number, float(self._scores[place]), cells)
+            types = None if self._types is None else self._types[place]
+            self._frame.take(number, float(self._scores[place]), cells, types)
 
     def judge(self, arrays: Mapping[str, View]) -> float:
         """The score of one picture of a tile's size."""
@@ -218,17 +226,25 @@ class _Lane:
             shrink_into(picture, out)
 
 
-def _per_tile(outputs: Mapping[str, View], names: Outputs, batch: int) -> tuple[View, View | None]:
-    """Scores [batch] and maps [batch, rows, columns] of a session; EngineError if they are not."""
-    found: list[Any] = []
-    wanted: list[tuple[str, tuple[int, ...]]] = [(names.score, (batch,))]
-    if names.map is not None and names.map_shape is not None:
-        wanted.append((names.map, (batch, *names.map_shape)))
-    for name, shape in wanted:
+def _per_tile(
+    outputs: Mapping[str, View], names: Outputs, batch: int
+) -> tuple[View, View | None, View | None]:
+    """Scores [batch], maps and types [batch, rows, columns] of a session, as far as it has them.
+
+    EngineError where its outputs are not what the manifest says of them.
+    """
+
+    def output(name: str | None, shape: tuple[int, ...] | None, dtype: str) -> View | None:
+        if name is None or shape is None:
+            return None
         if name not in outputs:
             raise EngineError(f"output {name} of the manifest is not in the graph")
-        output = outputs[name]
-        if output.dtype != np.float32 or output.size != np.prod(shape):
-            raise EngineError(f"output {name} is {output.dtype} {output.shape}, not {shape}")
-        found.append(output.reshape(shape))
-    return found[0], found[1] if len(found) > 1 else None
+        there, shape = outputs[name], (batch, *shape)
+        if there.dtype != dtype or there.size != np.prod(shape):
+            raise EngineError(f"output {name} is {there.dtype} {there.shape}, not {dtype} {shape}")
+        return there.reshape(shape)
+
+    scores = output(names.score, (), "float32")
+    assert scores is not None
+    cells = output(names.map, names.map_shape, "float32")
+    return scores, cells, output(names.types, names.map_shape, "uint8")

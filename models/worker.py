@@ -112,6 +112,8 @@ class Worker:
         self._score_name = outputs.score
         self._score = self._output(outputs.score, (1,)).data
         self._map = self._output(outputs.map, outputs.map_shape) if outputs.map else None
+        of_types = outputs.types
+        self._types = self._output(of_types, outputs.map_shape, "uint8") if of_types else None
         self._decoder = Decoder(frame)
         self.result = Result()
         self._slot = 0  # the last one judged
@@ -164,12 +166,12 @@ class Worker:
             wrong = f"picture {picture} cannot be judged: {error}"
         return Head(CHECKED, 0, 0, 0, detail=words(wrong))
 
-    def _output(self, name: str, shape: tuple[int, ...] | None) -> View:
+    def _output(self, name: str, shape: tuple[int, ...] | None, dtype: str = "float32") -> View:
         if name not in self._session.outputs:
             raise EdgeError(f"output {name} of the manifest is not in the graph")
         output = self._session.outputs[name]
-        if output.dtype != np.float32 or output.shape != shape:
-            raise EdgeError(f"output {name} is {output.dtype} {output.shape}, not float32 {shape}")
+        if output.dtype != dtype or output.shape != shape:
+            raise EdgeError(f"output {name} is {output.dtype} {output.shape}, not {dtype} {shape}")
         return output
 
     def judge(self, slot: int, generation: int, part: int) -> Head:
@@ -195,7 +197,8 @@ class Worker:
         if not math.isfinite(score):
             return _fault(Fault.BAD_OUTPUT, f"the score is {score}", slot, generation, part)
         if self._map is not None:
-            peak, count, overflow = self._decoder.regions(self._map, self.result.regions)
+            regions = self.result.regions
+            peak, count, overflow = self._decoder.regions(self._map, regions, self._types)
             if not math.isfinite(peak):
                 return _fault(Fault.BAD_OUTPUT, f"the map holds {peak}", slot, generation, part)
             if self._leaves_map and (kept := self._pool.map(slot)) is not None:

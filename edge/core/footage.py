@@ -18,6 +18,7 @@ import msgspec
 from msgspec import inspect
 
 from edge.core.history import Opened, Picture, Session, Swapped, served, swapped
+from edge.core.regions import SizedRegion, sized
 from edge.core.types import (
     Action,
     Cause,
@@ -51,8 +52,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     part: int
 
 
-class RegionMessage(msgspec.Struct, frozen=True):
-    """A `Region`, in pixels of the first picture view."""
+class RegionMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A `Region`, in pixels of the first picture view; area_mm2 where the station has a scale."""
 
     x: int
     y: int
@@ -60,6 +61,8 @@ class RegionMessage(msgspec.Struct, frozen=True):
     height: int
     area_px: int
     peak: Number
+    type: str = ""
+    area_mm2: float | None = None
 
 
 class PoseMessage(msgspec.Struct, frozen=True):
@@ -170,8 +173,8 @@ def messages_of(
     opened: Opened, record: PartRecord, picture: Picture, session: Session
 ) -> PartMessages:
     """A finished part of a session as its three messages."""
-    told = swapped(record.serving, session)
-    return _decision(opened, record, picture, told), _command(record), _timing(record)
+    decision = _decision(opened, record, picture, session)
+    return decision, _command(record), _timing(record)
 
 
 def part_of(messages: PartMessages, session: Session) -> RecordedPart:
@@ -230,7 +233,7 @@ def utc_ns(session: Session, at_ns: int) -> int:
 
 
 def _decision(
-    opened: Opened, record: PartRecord, picture: Picture, told: Swapped | None
+    opened: Opened, record: PartRecord, picture: Picture, session: Session
 ) -> DecisionMessage:
     decision = record.decision
     return DecisionMessage(
@@ -247,12 +250,9 @@ def _decision(
         defect_type=opened.defect_type,
         detail=decision.detail,
         encoder=record.encoder,
-        regions=tuple(
-            RegionMessage(r.x, r.y, r.width, r.height, r.area_px, _text(r.peak))
-            for r in decision.regions
-        ),
+        regions=tuple(map(_region_message, sized(decision.regions, session.mm_per_px))),
         pose=None if decision.pose is None else _pose_message(decision.pose),
-        served=told,
+        served=swapped(record.serving, session),
     )
 
 
@@ -313,8 +313,14 @@ def _maybe(value: Number | None) -> float | None:
     return None if value is None else float(value)
 
 
+def _region_message(one: SizedRegion) -> RegionMessage:
+    box = one.x, one.y, one.width, one.height
+    return RegionMessage(*box, one.area_px, _text(one.peak), one.type, one.area_mm2)
+
+
 def _region(told: RegionMessage) -> Region:
-    return Region(told.x, told.y, told.width, told.height, told.area_px, float(told.peak))
+    box = told.x, told.y, told.width, told.height
+    return Region(*box, told.area_px, float(told.peak), told.type)
 
 
 def _pose_message(pose: Pose) -> PoseMessage:

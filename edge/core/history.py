@@ -22,12 +22,12 @@ Picture = Literal["kept", "lost", "none"]
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One start of a station: what ran. Every record belongs to one.
 
-    package to fail_from are what served as it began; a part that something else served says so
-    itself (`Swapped`). session is the wire's random number. started_ns and started_utc_ns are the
-    same instant, on the station's clock and in UTC. settings are the station file's values by
-    dotted name: where one differs from the session before, that is a `change` event. versions holds
-    what decisions may depend on: python, edge, numpy, opencv, onnxruntime. virtual: the clock was a
-    replay's.
+    package to fail_from, map_threshold and type_names are what served as it began; a part that
+    something else served says so itself (`Swapped`). session is the wire's random number.
+    started_ns and started_utc_ns are the same instant, on the station's clock and in UTC. settings
+    are the station file's values by dotted name: where one differs from the session before, that is
+    a `change` event. versions holds what decisions may depend on: python, edge, numpy, opencv,
+    onnxruntime. virtual: the clock was a replay's.
     """
 
     session: int
@@ -54,6 +54,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     cell_px: int = 0
     virtual: bool = False
     version: str = ""  # of the package; "" in what was written before parts named theirs
+    map_threshold: float | None = None
+    type_names: tuple[str, ...] = ()
+    mm_per_px: float = 0.0  # the station's scale, of the first picture view; 0: it has none
 
 
 class Swapped(Record, frozen=True, omit_defaults=True, kw_only=True):
@@ -71,6 +74,8 @@ class Swapped(Record, frozen=True, omit_defaults=True, kw_only=True):
     precision: str | None = None
     pass_below: float | None = None
     fail_from: float | None = None
+    map_threshold: float | None = None
+    type_names: tuple[str, ...] | None = None
 
 
 _SWAPPED = tuple(name for name in Swapped.__struct_fields__ if name != "version")

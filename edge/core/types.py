@@ -74,6 +74,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """A frozen value of plain fields; never part of a reference cycle, so not tracked."""
 
 
+ALIGN_SIDE_PX = 128  # the least side of a reference that can be registered
+
+
 class Fit(Record, frozen=True):
     """How a picture becomes a view: applied by `sensors` while it writes the slot.
 
@@ -91,7 +94,8 @@ class ViewSpec(Record, frozen=True):
     """One typed array of a part: a picture, a reference picture, or a window of samples.
 
     shape is (H, W) for gray and (H, W, 3) for BGR pictures, dtype uint8; samples are
-    float32 of (n, channels).
+    float32 of (n, channels). align "affine": a reference that `sensors` moves to where the first
+    picture has it, after both were fitted; gray, of the picture's shape.
     """
 
     name: str
@@ -99,10 +103,14 @@ class ViewSpec(Record, frozen=True):
     dtype: Literal["uint8", "float32"]
     shape: tuple[int, ...]
     fit: Fit = Fit()
+    align: Literal["none", "affine"] = "none"
 
 
-class Region(Record, frozen=True):
-    """One connected area of a defect map, in pixels of the first picture view."""
+class Region(Record, frozen=True, omit_defaults=True):
+    """One connected area of a defect map, in pixels of the first picture view.
+
+    type: one of the package's names; "" where it knows none, or not which.
+    """
 
     x: int
     y: int
@@ -110,6 +118,7 @@ class Region(Record, frozen=True):
     height: int
     area_px: int
     peak: float
+    type: str = ""
 
 
 class Deadline(Record, frozen=True):
@@ -169,7 +178,8 @@ class Stamps(Record, frozen=True):
 class Serving(Record, frozen=True):
     """What judges parts: one package, on one provider, by one pair of limits.
 
-    PASS below pass_below, FAIL from fail_from on.
+    PASS below pass_below, FAIL from fail_from on. map_threshold: of the cells that make up regions;
+    None where nothing says. type_names: of the defects that the package tells apart.
     """
 
     package: str
@@ -180,6 +190,8 @@ class Serving(Record, frozen=True):
     precision: str
     pass_below: float
     fail_from: float
+    map_threshold: float | None = None
+    type_names: tuple[str, ...] = ()
 
 
 class Answer(Record, frozen=True):

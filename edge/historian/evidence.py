@@ -55,8 +55,35 @@ def write(
         else:
             _write(folder / f"{name}.{view.name}.png", data)
     if defect_map is not None and closed.record.decision.score is not None:
-        _write(folder / f"{name}.map.png", _map_png(defect_map))
+        _write(map_file(folder / f"{name}.png"), _map_png(defect_map))
     return first
+
+
+def map_file(picture: Path) -> Path:
+    """Where the map of a part lies, by the file of its first picture."""
+    return picture.with_suffix(".map.png")
+
+
+def picture_of(file: Path) -> View | None:
+    """The pixels of a PNG file as they were written; None where it is gone or damaged."""
+    try:
+        return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        return None
+
+
+def map_of(file: Path) -> View | None:
+    """A defect map, float32 (rows, columns), within a step of its 16 bits; None as `picture_of`."""
+    levels = picture_of(file)
+    if levels is None or levels.dtype != np.uint16 or levels.ndim != 2:
+        return None
+    try:
+        low, high = msgspec.json.decode(
+            text_of(file.read_bytes(), RANGE) or b"", type=tuple[float, float]
+        )
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return (low + levels * ((high - low) / 65535)).astype(np.float32)
 
 
 def delete(folder: Path, name: str) -> None:

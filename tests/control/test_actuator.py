@@ -19,7 +19,7 @@ from control.wire import Ack, Beat, Command, Confirm, Expect, Hello, decode, enc
 from edge.core.clock import NS_PER_MS, SystemClock
 from edge.core.config import ControllerOptions
 from edge.core.errors import WireError
-from edge.core.types import Action, Cause, Deadline, Decision, Outcome
+from edge.core.types import Action, Cause, Deadline, Decision, Outcome, Region
 
 CLOCK = SystemClock()
 
@@ -407,6 +407,18 @@ def test_an_expect_and_a_command_are_sent_again_as_they_were_until_acked(bench, 
     kinds = [type(decode(arm.socket.recv())) for _ in range(20) if arm.socket.poll(0)]
     assert Command not in kinds
     assert Expect not in kinds
+
+
+@pytest.mark.parametrize(("types", "told"), [(("short", ""), ("short", "")), (("", ""), ())])
+def test_a_command_names_the_types_of_its_regions_where_there_are_any(bench, peer, types, told):
+    one = welcomed(bench, peer)
+    regions = tuple(Region(8, 16, 24, 8, 192, 0.75, kind) for kind in types)
+    due = deadline()
+    bench.actuator.expect(1, 1, Action.REJECT, due)
+    bench.actuator.command(Decision(1, Action.REJECT, Cause.VERDICT, regions=regions), due)
+    command = heard(bench, one, Command)
+    assert command.regions == ((8, 16, 24, 8, 192),) * 2
+    assert command.region_types == told
 
 
 def test_an_ack_heard_twice_is_one_ack_and_its_old_counts_change_nothing(bench, peer):

@@ -21,6 +21,19 @@ GOLDEN = {
         session=5, seq=2, stamp_ns=9, part=3, action=Action.ACCEPT, ttl_ns=5, reason="verdict"
     ): "88a174a7636f6d6d616e64a47061727403a6616374696f6ea6616363657074a674746c5f6e7305a672656173"
     "6f6ea776657264696374a773657373696f6e05a373657102a87374616d705f6e7309",
+    wire.Command(
+        session=5,
+        seq=2,
+        stamp_ns=9,
+        part=3,
+        action=Action.REJECT,
+        ttl_ns=5,
+        reason="verdict",
+        regions=((8, 16, 24, 8, 192),),
+        region_types=("short",),
+    ): "8aa174a7636f6d6d616e64a47061727403a6616374696f6ea672656a656374a674746c5f6e7305a672656173"
+    "6f6ea776657264696374a7726567696f6e73919508101808ccc0ac726567696f6e5f747970657391a573686f72"
+    "74a773657373696f6e05a373657102a87374616d705f6e7309",
 }
 EVERY = [
     wire.Hello(protocol=1, boot="b", rest="pass", part_sensor=True, capabilities=("pose",)),
@@ -33,6 +46,7 @@ EVERY = [
         reason="verdict",
         pose=wire.Pose("belt", 1, 2, 3, 4, 5, 6),
         regions=((1, 2, 3, 4, 5),),
+        region_types=("short",),
     ),
     wire.Ack(part=1, state="late", action=Action.REJECT, counts={Action.REJECT: 2}),
     wire.Done(part=1, ok=False),
@@ -59,6 +73,36 @@ def test_golden_bytes(message, golden):
     assert wire.encode(message).hex() == golden
 
 
+class OlderCommand(msgspec.Struct, tag_field="t", tag="command"):
+    """What a controller of before types reads of a command."""
+
+    part: int
+    action: Action
+    regions: tuple[tuple[int, int, int, int, int], ...] = ()
+
+
+def command(*regions, types):
+    return wire.Command(
+        part=1 << 62,
+        action=Action.REJECT,
+        ttl_ns=5,
+        reason="verdict",
+        regions=regions,
+        region_types=types,
+    )
+
+
+def test_a_command_with_types_is_read_by_a_controller_of_before():
+    told = command((8, 16, 24, 8, 192), (0, 0, 8, 8, 64), types=("short", ""))
+    read = msgspec.msgpack.decode(wire.encode(told), type=OlderCommand)
+    assert read.regions == told.regions
+
+
+def test_64_regions_with_types_of_any_length_fit_a_message():
+    told = command(*[(65535,) * 4 + (1 << 32,)] * 64, types=("x" * 200,) * 64)
+    assert wire.decode(wire.encode(told)) == told
+
+
 def test_too_long_is_refused_before_it_is_read():
     with pytest.raises(WireError, match="at most 65536"):
         wire.decode(bytes(wire.MAX_BYTES + 1))
@@ -75,6 +119,8 @@ def test_too_long_is_refused_before_it_is_read():
         {"t": "bye", "reason": "x" * 201},
         {"t": "command", "part": 1, "action": "accept", "ttl_ns": 1, "reason": "",
          "regions": [[1, 2, 3, 4, 5]] * 65},
+        {"t": "command", "part": 1, "action": "accept", "ttl_ns": 1, "reason": "",
+         "region_types": ["a"] * 65},
         [1, 2],
     ],
 )  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+import types
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,26 +22,27 @@ pytestmark = pytest.mark.skipif(native.helper is None, reason="no compiled helpe
 SPECIAL = st.sampled_from([0.0, 0.25, 0.5, 0.75, -1.0, np.nan, np.inf, -np.inf])
 
 
-def decoder(shape, helper):
+def decoder(shape, helper, *, threshold=0.5, kinds=0):
     rows, columns = shape
+    knows = {"types": "types", "type_names": tuple(map(str, range(kinds)))} if kinds else {}
     return Decoder(
         Manifest(
             name="m",
             version="1",
             views=(ViewSpec("image", "picture", "uint8", (rows * 8, columns * 8)),),
-            outputs=Outputs(map_shape=shape, cell_px=8, map_threshold=0.5),
+            outputs=Outputs(map_shape=shape, cell_px=8, map_threshold=threshold, **knows),
             thresholds=Thresholds(pass_below=0.5, fail_from=0.5),
         ),
         helper,
     )
 
 
-def both(cells):
+def both(cells, types=None, **known):
     """(peak, count, overflow) and the records' bytes, on either road."""
     answers = []
     for helper in (native.helper, None):
         out = np.zeros(MAX_REGIONS, REGION)
-        found = decoder(cells.shape, helper).regions(cells, out)
+        found = decoder(cells.shape, helper, **known).regions(cells, out, types)
         answers.append((*map(str, found), out.tobytes()))
     return answers
 
@@ -58,6 +63,27 @@ def test_more_areas_than_records_are_the_same_to_the_bit():
     compiled, python = both(cells)
     assert compiled == python
     assert compiled[2] == "True"
+
+
+@given(st.data())
+def test_types_are_the_same_to_the_bit(data):
+    """Sums of many values that a float rounds, few types, and thresholds below zero."""
+    shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
+    kinds, threshold = data.draw(st.integers(1, 5)), data.draw(st.sampled_from([0.5, 0.1, -0.5]))
+    cells = data.draw(hnp.arrays(np.float32, shape, elements=st.floats(-1, 1, width=32)))
+    types = data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 6) | st.just(255)))
+    compiled, python = both(cells, types, threshold=threshold, kinds=kinds)
+    assert compiled == python
+
+
+def test_a_helper_of_another_record_is_left_alone(monkeypatch):
+    assert REGION.itemsize == native.helper.RECORD
+    older = types.SimpleNamespace(regions=native.helper.regions)
+    monkeypatch.setitem(sys.modules, "models._native", older)
+    spec = importlib.util.spec_from_file_location("native_again", native.__file__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    assert again.helper is None
 
 
 def test_a_region_that_does_not_fit_its_record_is_refused_on_either_road():
@@ -124,3 +150,6 @@ def test_what_is_no_thumbnail_or_map_is_refused():
     ):
         with pytest.raises(ValueError, match="float32 map"):
             native.helper.regions(cells, columns, 0.5, side, bytearray(1024))
+    for said, kinds in ((bytes(3), 2), (bytes(4), 256), (bytes(4), -1)):
+        with pytest.raises(ValueError, match="a byte a cell"):
+            native.helper.regions(bytes(16), 2, 0.5, 8, bytearray(1024), said, kinds)

@@ -17,6 +17,7 @@ from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
 from google.protobuf.descriptor_pb2 import FileDescriptorSet  # type: ignore[import-untyped]
 
 from edge.core.pool import View
+from edge.core.regions import label, sized
 from edge.core.types import Action, Decision, Fault
 
 _COLOURS = {
@@ -52,14 +53,17 @@ def jpeg_image(name: str, picture: View, at_ns: int, *, quality: int) -> bytes:
     return bytes(image.SerializeToString())
 
 
-def drawing(decision: Decision, at_ns: int) -> bytes:
-    """The decision in words, and each region's outline, to be drawn on the first picture."""
+def drawing(decision: Decision, at_ns: int, mm_per_px: float = 0.0) -> bytes:
+    """The decision in words, and each region's outline, to be drawn on the first picture.
+
+    A region is labelled with its type and area; mm_per_px is the station's scale, 0 without one.
+    """
     colour = _COLOURS[decision.action]
     drawn = ImageAnnotations()
     drawn.timestamp.FromNanoseconds(at_ns)
     text = drawn.texts.add(text=_words(decision), font_size=_FONT_PX, text_color=colour)
     text.position.x, text.position.y = 0.0, _FONT_PX
-    for region in decision.regions:
+    for region in sized(decision.regions, mm_per_px):
         outline = drawn.points.add(
             type=PointsAnnotation.LINE_LOOP, thickness=2.0, outline_color=colour
         )
@@ -67,6 +71,8 @@ def drawing(decision: Decision, at_ns: int) -> bytes:
         corners = ((region.x, region.y), (right, region.y), (right, bottom), (region.x, bottom))
         for x, y in corners:
             outline.points.add(x=x, y=y)
+        said = drawn.texts.add(text=label(region), font_size=_FONT_PX, text_color=colour)
+        said.position.x, said.position.y = region.x, region.y
     return bytes(drawn.SerializeToString())
 
 

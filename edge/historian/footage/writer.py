@@ -155,7 +155,8 @@ class FootageWriter:
         if picture == "kept":
             # With the picture's own instant, so that a player shows the two together.
             at_ns = deadline.trigger_ns
-            drawn = foxglove.drawing(record.decision, utc_ns(self._session, at_ns))
+            at_utc_ns, scale = utc_ns(self._session, at_ns), self._session.mm_per_px
+            drawn = foxglove.drawing(record.decision, at_utc_ns, scale)
             self._wait(ANNOTATIONS, record.part, at_ns, drawn)
         self._end_a_full_chunk()
 

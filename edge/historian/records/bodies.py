@@ -105,7 +105,7 @@ class Decided(Record, frozen=True, omit_defaults=True, kw_only=True):
     verdict: Verdict | None = None
     fault: Fault | None = None
     score: float | None = None
-    regions: Any = ()  # of edge.core.types.Region, as told
+    regions: Any = ()  # of edge.core.regions.SizedRegion, as told
     detail: str = ""
     pose: Any = None  # of edge.core.types.Pose
     frame_ns: int = 0

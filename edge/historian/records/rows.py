@@ -16,6 +16,7 @@ import msgspec
 
 from edge.core.figures import is_overrun
 from edge.core.history import Session, served
+from edge.core.regions import SizedRegion
 from edge.core.types import Cause, Record, Serving
 from edge.historian.records.bodies import Acked, Commanded, Decided, Lost, encode
 
@@ -85,6 +86,20 @@ OF_PACKAGE = (
 LATE_AT = tuple(COLUMNS.index(name) for name in LATE)
 KEY_AT = (COLUMNS.index("session"), COLUMNS.index("part"))
 EVENT_AT = COLUMNS.index("event")
+
+
+_REGIONS = msgspec.json.Decoder(tuple[SizedRegion, ...])
+
+
+def regions_of(text: str) -> tuple[SizedRegion, ...]:
+    """The regions of a row, worst first; none where it does not hold any that can be read.
+
+    What somebody has altered is told by verifying the records.
+    """
+    try:
+        return _REGIONS.decode(text)
+    except msgspec.MsgspecError:
+        return ()
 
 
 class Closing(msgspec.Struct):

@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from edge.core.history import Closed, Opened, Session, Swapped, served, swapped
+from edge.core.regions import sized
 from edge.core.types import PartRecord
 from edge.historian.records.bodies import Acked, Change, Commanded, Decided, Lost, Triggered, Words
 
@@ -51,7 +52,7 @@ def decided(closed: Closed, trigger: Triggered, words: Words, session: Session) 
         verdict=decision.verdict,
         fault=decision.fault,
         score=_finite(decision.score),
-        regions=decision.regions,
+        regions=sized(decision.regions, session.mm_per_px),
         detail=decision.detail,
         pose=decision.pose,
         frame_ns=record.frame_ns,

@@ -34,10 +34,16 @@ class Cell(NamedTuple):
     late_verdicts: int
 
 
+# As labelled; of a part that failed and has no label, what its worst region was taken for.
+_TYPE = """coalesce(nullif(defect_type, ''), CASE
+    WHEN known = 'unknown' AND verdict = 'fail' AND json_valid(regions)
+    THEN json_extract(regions, '$[0].type') END, '')"""
+
+
 def cells(source: Source) -> list[Cell]:
     found = source.rows(f"""
-        SELECT period, kind, coalesce(verdict, ''), reason, known, coalesce(defect_type, ''),
-            coalesce(picture, ''), count(*), count(*) FILTER (WHERE overrun),
+        SELECT period, kind, coalesce(verdict, ''), reason, known, {_TYPE}, coalesce(picture, ''),
+            count(*), count(*) FILTER (WHERE overrun),
             count(*) FILTER (WHERE {PICTURE_OVERRUN}),
             count(*) FILTER (WHERE command_id > 0), count(*) FILTER (WHERE acked_ns > 0),
             count(*) FILTER (WHERE applied <> action),
@@ -134,7 +140,8 @@ def known(those: Iterable[Cell]) -> Known | None:
 def types(those: Iterable[Cell]) -> list[DefectType]:
     """Defective parts by type, the most frequent first.
 
-    Of parts whose truth nobody knows, those that failed count as defective, of unknown type.
+    Of parts whose truth nobody knows, those that failed count as defective, of the type that the
+    package takes their worst region for; unknown where it knows no types.
     """
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for cell in those:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from edge.core.types import Region
+from edge.historian.records.rows import regions_of
 from edge.historian.report.shift import Shown
 from edge.historian.report.source import Source
 
@@ -62,11 +60,4 @@ def shown(source: Source) -> list[Shown]:
 def _shown(row: Any, why: str) -> Shown:
     *plain, regions = row
     names = Shown.__struct_fields__[1:-1]
-    return Shown(why=why, **dict(zip(names, plain, strict=True)), regions=_regions(regions))
-
-
-def _regions(text: str) -> tuple[Region, ...]:
-    try:
-        return msgspec.json.decode(text, type=tuple[Region, ...])
-    except msgspec.MsgspecError:
-        return ()  # a picture without outlines; verifying the records is not the report's
+    return Shown(why=why, **dict(zip(names, plain, strict=True)), regions=regions_of(regions))

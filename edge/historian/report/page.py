@@ -137,7 +137,8 @@ def _paretos(shift: Shift) -> list[str]:
     )
     return [
         "<h3>Defect types</h3><p>Known defective parts by type; of parts whose truth nobody "
-        "knows, those that failed.</p>" + (types or "<p>No defective part.</p>"),
+        "knows, those that failed, by the type of their worst region.</p>"
+        + (types or "<p>No defective part.</p>"),
         "<h3>Faults</h3><p>Why parts defaulted, or were lost.</p>" + (faults or "<p>No fault.</p>"),
     ]
 

@@ -1,21 +1,17 @@
-"""One part on a page: what became of it, its picture, its heat map, and where its time went."""
+"""One part on a page: what became of it, its picture with the map, and where its time went."""
 
 from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any
-
-import cv2
-import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from edge.core.clock import NS_PER_MS
-from edge.core.types import Region, Serving
+from edge.core.regions import SizedRegion, short
+from edge.core.types import Serving
 from edge.historian import evidence
+from edge.historian.explain import explained
 from edge.historian.records.query import Shown
-from edge.historian.records.rows import PartRow
+from edge.historian.records.rows import PartRow, regions_of
 from edge.historian.records.when import utc_text
 from edge.historian.report.pictures import outlined, shrunk
 from edge.historian.report.style import STYLE
@@ -24,9 +20,7 @@ from edge.page import frame
 from edge.page.whole import write_whole
 from edge.page.words import count
 
-Pixels = npt.NDArray[Any]
 SIDE_PX = 480
-_REGIONS = msgspec.json.Decoder(tuple[Region, ...])
 # A part's instants in their order, and what ends at each.
 _INSTANTS = (
     ("trigger_ns", "trigger"),
@@ -62,7 +56,8 @@ def page(database: Path, found: Shown) -> str:
         virtual = found.session is not None and found.session.virtual
         lines += [
             _became(row, found.serving),
-            *_pictures(database, row),
+            *_pictures(database, found, row),
+            *_regions(row, found.serving),
             "<h2>Time</h2>",
             _times(row, virtual),
         ]
@@ -102,40 +97,47 @@ def _provider(row: PartRow, serving: Serving | None) -> str:
     return f"{row.provider}{more}"
 
 
-def _pictures(database: Path, row: PartRow) -> list[str]:
+def _pictures(database: Path, found: Shown, row: PartRow) -> list[str]:
     folder = evidence.folder_of(database)
     if not row.evidence:
         return [f"<p>No picture in evidence; in footage: {escape(row.picture)}.</p>"]
     file = folder / Path(row.evidence).name
-    if (pixels := _read(file)) is None:
+    if (pixels := evidence.picture_of(file)) is None:
         return [f'<div class="absent">{escape(file.name)}: cannot be read any more</div>']
-    regions = _REGIONS.decode(row.regions or "[]")
     size = pixels.shape[1], pixels.shape[0]
-    shown = [outlined(shrunk(pixels, SIDE_PX), file.name, size, regions)]
-    heat_file = file.with_suffix("").with_suffix(".map.png")
-    if (levels := _read(heat_file)) is not None:
-        heat = _heat(levels, (size[0], size[1]))
-        shown.append(outlined(shrunk(heat, SIDE_PX), heat_file.name, size, regions))
+    shown = [outlined(shrunk(pixels, SIDE_PX), file.name, size, regions_of(row.regions))]
+    drawn, lacks = explained(database, found)
+    if not lacks:
+        shown.append(outlined(shrunk(drawn, SIDE_PX), f"{file.stem} with map", size, ()))
     for other in sorted(folder.glob(f"{file.stem}.*.png")):
-        if other != heat_file and (more := _read(other)) is not None:
+        more = None if other == evidence.map_file(file) else evidence.picture_of(other)
+        if more is not None:
             shown.append(outlined(shrunk(more, SIDE_PX), other.name, size, ()))
     figures = "".join(f"<figure>{one}</figure>" for one in shown)
-    return ["<h2>Picture, heat map and reference</h2>", f'<div class="pictures">{figures}</div>']
+    return ["<h2>Picture, map and reference</h2>", f'<div class="pictures">{figures}</div>']
 
 
-def _read(file: Path) -> Pixels | None:
-    try:
-        data = np.frombuffer(file.read_bytes(), np.uint8)
-        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    except (OSError, cv2.error):
-        return None
+def _regions(row: PartRow, serving: Serving | None) -> list[str]:
+    """What was found where, worst first; sizes in mm where the station has a scale."""
+    regions = regions_of(row.regions)
+    if not regions:
+        return []
+    columns = ("", "type", "x, y, px", "size, px", "size, mm", "area, px", "area, mm²", "peak")
+    knows = bool(serving and serving.type_names)
+    lines = [
+        (str(place), one.type or ("unknown" if knows else "-"), *_measures(one))
+        for place, one in enumerate(regions, 1)
+    ]
+    return ["<h2>Regions</h2>", table(columns, lines, "numbers")]
 
 
-def _heat(levels: Pixels, size: tuple[int, int]) -> Pixels:
-    gray = (levels >> 8).astype(np.uint8) if levels.dtype == np.uint16 else levels
-    return cv2.applyColorMap(
-        cv2.resize(gray, size, interpolation=cv2.INTER_NEAREST), cv2.COLORMAP_INFERNO
-    )
+def _measures(one: SizedRegion) -> tuple[str, ...]:
+    box = "-"
+    if one.width_mm is not None and one.height_mm is not None:
+        box = f"{short(one.width_mm)} x {short(one.height_mm)}"
+    area = "-" if one.area_mm2 is None else short(one.area_mm2)
+    place, size = f"{one.x}, {one.y}", f"{one.width} x {one.height}"
+    return place, size, box, str(one.area_px), area, f"{one.peak:.4f}"
 
 
 def _times(row: PartRow, virtual: bool) -> str:

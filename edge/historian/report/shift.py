@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edge.core.types import Region
+from edge.core.regions import SizedRegion
 
 KINDS = ("accepted", "rejected", "reworked", "held", "defaulted", "lost")
 
@@ -215,7 +215,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     truth: str
     defect_type: str
     evidence: str
-    regions: tuple[Region, ...]  # in pixels of that picture
+    regions: tuple[SizedRegion, ...]  # in pixels of that picture, worst first
 
 
 class Shift(msgspec.Struct, frozen=True, kw_only=True):

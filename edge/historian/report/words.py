@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
 from edge.core.clock import NS_PER_S
+from edge.core.regions import label
 from edge.historian.report.bounds import rate
 from edge.historian.report.shift import Ran, Shift, Shown
 from edge.page.words import count, percent
@@ -85,10 +86,21 @@ def part(one: Shown, utc_offset_s: int) -> str:
         f"score {score(one.score)}" if one.score is not None else "",
         KINDS.get(one.kind, one.kind),
         fault(one.fault) if one.fault else "",
+        _found(one),
         f"truth: {one.truth} {one.defect_type}".rstrip() if one.truth else "",
         one.evidence,
     ]
     return ", ".join(word for word in said if word)
+
+
+def _found(one: Shown) -> str:
+    """The worst region, and how many more there are."""
+    if not one.regions:
+        return ""
+    more = len(one.regions) - 1
+    return f"found: {label(one.regions[0])}" + (
+        f" and {count(more, 'region')} more" if more else ""
+    )
 
 
 def zone(utc_offset_s: int) -> str:

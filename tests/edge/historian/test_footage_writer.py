@@ -249,12 +249,36 @@ def test_times_are_utc_and_the_stations_clock_stands_beside_them(tmp_path: Path)
 def test_the_decision_is_drawn_on_the_picture(tmp_path: Path) -> None:
     schema, _, message = messages(write(tmp_path / "a.mcap", 1))["/annotations"][0]
     drawn = decoded(schema, message.data)
-    assert [text.text for text in drawn.texts] == ["part 1 fail 0.100: reject"]
+    assert [text.text for text in drawn.texts] == ["part 1 fail 0.100: reject", "31 px"]
+    assert (drawn.texts[1].position.x, drawn.texts[1].position.y) == (2, 3)
     corners = [(p.x, p.y) for p in drawn.points[0].points]
     assert corners == [(2, 3), (12, 3), (12, 8), (2, 8)]
     assert drawn.points[0].type == 2  # a closed line
     colour = drawn.points[0].outline_color
     assert colour.r > colour.g
+
+
+def test_a_region_says_its_type_and_with_a_scale_its_size(tmp_path: Path) -> None:
+    session = msgspec.structs.replace(a_session(), mm_per_px=0.5)
+    opened, closed = a_part(1)
+    short = msgspec.structs.replace(closed.record.decision.regions[0], type="short")
+    decision = msgspec.structs.replace(closed.record.decision, regions=(short,))
+    record = msgspec.structs.replace(closed.record, decision=decision)
+    writer = FootageWriter(tmp_path / "a.mcap", session)
+    writer.part(opened, Closed(record, "kept", 0, 1), the_views(1, GRAY))
+    writer.close()
+    found = messages(tmp_path / "a.mcap")
+    schema, _, message = found["/annotations"][0]
+    assert decoded(schema, message.data).texts[1].text == "short 31 px, 7.75 mm2"
+    told = json.loads(found["/decision"][0][2].data)
+    assert told["regions"] == [
+        {"x": 2, "y": 3, "width": 10, "height": 5, "area_px": 31, "peak": 0.7}
+        | {"type": "short", "area_mm2": 7.75}
+    ]
+    schema = json.loads(found["/decision"][0][0].data)
+    properties = schema["properties"]["regions"]["items"]["properties"]
+    assert properties["type"] == {"type": "string"}
+    assert properties["area_mm2"] == {"type": "number"}
 
 
 def test_numbers_for_plots(tmp_path: Path) -> None:
@@ -498,7 +522,7 @@ _floats = st.floats(allow_nan=False)
 _texts = st.text(max_size=8)
 _limits = st.floats(allow_nan=False, allow_infinity=False)
 _ints = st.integers(0, 2**62)
-_regions = st.builds(Region, *[st.integers(0, 99999)] * 5, _floats)
+_regions = st.builds(Region, *[st.integers(0, 99999)] * 5, _floats, _texts)
 _poses = st.builds(Pose, _texts, *[_floats] * 6)
 _decisions = st.builds(
     Decision,
@@ -540,6 +564,8 @@ _records = st.builds(
         _texts,
         _limits,
         _limits,
+        st.none() | _limits,
+        st.lists(_texts, max_size=3).map(tuple),
     ),
 )
 
@@ -582,11 +608,11 @@ def test_every_field_of_a_record_is_in_the_messages() -> None:
     """A field that is added to the vocabulary must be added to footage too."""
     told = {
         PartRecord: 16,
-        Serving: 8,
+        Serving: 10,
         Decision: 9,
         Deadline: 3,
         Stamps: 4,
-        Region: 6,
+        Region: 7,
         Pose: 7,
         Opened: 6,
     }

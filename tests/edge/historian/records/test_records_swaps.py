@@ -19,7 +19,7 @@ from edge.historian.records.verify import verify
 OWN = Serving("connector", "", "3f" * 32, "cpu", 1, "int8", 0.4, 0.6)
 FALLBACK = msgspec.structs.replace(OWN, provider="openvino", threads=2)
 NEXT = Serving("connector", "2", "a1" * 32, "cpu", 1, "int8", 0.3, 0.5)
-OTHER = Serving("plug", "1", "b2" * 32, "openvino", 4, "fp32", 0.1, 0.2)
+OTHER = Serving("plug", "1", "b2" * 32, "openvino", 4, "fp32", 0.1, 0.2, 0.7, ("short", "open"))
 
 
 def tell(line, part: int, serving: Serving | None, score: float = 0.125) -> None:
@@ -58,7 +58,7 @@ CASES = {
         NEXT,
         {"content_sha256": "a1" * 32, "version": "2", "pass_below": 0.3, "fail_from": 0.5},
     ),
-    "all of it": (OTHER, msgspec.to_builtins(OTHER)),
+    "all of it": (OTHER, msgspec.json.decode(msgspec.json.encode(OTHER))),
 }
 
 
