@@ -20,7 +20,7 @@ from edge.app import CameraFor, Rig, rigged, scheduled
 from edge.children import arm_process
 from edge.core import box
 from edge.core.clock import SystemClock, VirtualClock
-from edge.core.config import FootageOptions, Station
+from edge.core.config import FootageOptions, Station, TileOptions
 from edge.core.errors import FootageError, PackageError, RecordsError
 from edge.core.history import Session, named, served
 from edge.core.ledger import Balance
@@ -45,20 +45,24 @@ from edge.rerun import (
     Warn,
     check_kept,
     judges_of,
+    of_frames,
     opened,
     resolved,
     station_again,
     station_for,
+    tiles_for,
+    tiles_then,
 )
 from edge.rerun import Asked as Asked
 from edge.rerun import Pace as Pace
 from edge.stats import DecisionDigest
 from models import package
 from models.package import Package
-from sensors.footage import open_footage, refuse_recordings
+from sensors.footage import Footage, open_footage, refuse_recordings
 from sensors.grabber import UnreadError
 from sensors.mcap import Recording
 from sensors.paced import Paced
+from sensors.readers import read_picture
 from sensors.scheduled import Rows
 
 
@@ -88,8 +92,7 @@ def replay(asked: Asked, warn: Warn = nobody) -> Played:
         if asked.footage.is_dir():
             refuse_recordings(asked.footage)
         raise PackageError("--model: missing; footage that is no recording does not name one")
-    model = package.find(asked.model)
-    footage = open_footage(asked.footage, split=asked.split, views=model.manifest.views)
+    model, footage = _footage(asked)
     with tempfile.TemporaryDirectory(prefix="edge-replay-") as folder:
         camera = FootageOptions(path=str(asked.footage), split=asked.split)
         station = station_for(asked, camera, asked.model, Path(folder))
@@ -311,16 +314,19 @@ def elsewhere(
     judge: of the parts in question; None for what the session began with.
     """
     judge = judge or served(None, session)
+    tiles = tiles_then(asked, session)
     now = {
         "package": model.content_sha256,
         "provider": asked.provider or judge.provider,
         "threads": str(asked.threads or judge.threads),
+        "tiles": _told(asked.tiles or tiles),
         "instruction sets": " ".join(box.instruction_sets()),
     } | box.libraries()
     was = {
         "package": judge.content_sha256,
         "provider": judge.provider,
         "threads": str(judge.threads),
+        "tiles": _told(tiles),
         "instruction sets": " ".join(session.instruction_sets),
     } | session.versions
     return [
@@ -328,6 +334,15 @@ def elsewhere(
         for name in dict.fromkeys((*was, *now))
         if was.get(name) != now.get(name)
     ]
+
+
+def _told(tiles: TileOptions | None) -> str:
+    """Tiles by the station file's keys, but for `fit`: a recorded picture is a frame already."""
+    if tiles is None:
+        return "none"
+    keys = ("frame_px", "shrink", "overlap_px", "fit_share")
+    values = (msgspec.json.encode(getattr(tiles, key)).decode() for key in keys)
+    return ", ".join(map("{} = {}".format, keys, values))
 
 
 def against(asked: Asked, new_model: str, warn: Warn = nobody) -> list[Flip]:
@@ -352,10 +367,8 @@ def against(asked: Asked, new_model: str, warn: Warn = nobody) -> list[Flip]:
 def pictures(asked: Asked, parts: Iterable[int]) -> Iterator[View | None]:
     """The first picture of each part, numbered as replayed, rising; None for one that is lost."""
     rows = _source(asked)
-    model = package.find(asked.model) if asked.model else None
-    views = model.manifest.views if model else opened(asked, nobody).views
-    arrays = {view.name: np.zeros(view.shape, view.dtype) for view in views}
-    name = next(view.name for view in views if view.kind == "picture")
+    arrays = {view.name: np.zeros(view.shape, view.dtype) for view in rows.views}
+    name = next(view.name for view in rows.views if view.kind == "picture")
     reader = rows.reader()
     try:
         for part in parts:
@@ -369,9 +382,33 @@ def pictures(asked: Asked, parts: Iterable[int]) -> Iterator[View | None]:
         reader.close()
 
 
-def _source(asked: Asked) -> Rows:
+def _source(asked: Asked) -> Footage | Recording:
     """The parts themselves, for their labels and pictures."""
     if asked.footage.suffix.lower() == RECORDING_SUFFIX:
         return opened(asked, nobody)
-    views = package.find(asked.model).manifest.views
-    return open_footage(asked.footage, split=asked.split, views=views)
+    return _footage(asked)[1]
+
+
+def _footage(asked: Asked) -> tuple[Package, Footage | Recording]:
+    """Footage that is no recording, opened for the package asked for, and that package."""
+    model = of_frames(package.find(asked.model), asked.tiles)
+    return model, open_footage(asked.footage, split=asked.split, views=model.manifest.views)
+
+
+def missing_tiles(asked: Asked) -> str:
+    """The option that footage lacks of which no picture could be judged; "" where it lacks none.
+
+    Told by the first picture, where that is a file larger than the package's input.
+    """
+    is_recording = asked.footage.suffix.lower() == RECORDING_SUFFIX
+    fitted = asked.tiles is not None and asked.tiles.fit != "exact"  # of any size, on purpose
+    footage = None if is_recording or fitted else _source(asked)
+    if not isinstance(footage, Footage) or footage.video:
+        return ""
+    files = zip(footage.views, footage.rows[0].paths, strict=True)
+    view, file = next(pair for pair in files if pair[0].kind == "picture")
+    try:
+        frame_px = read_picture(file, gray=True).shape if file else view.shape
+    except UnreadError:
+        return ""
+    return "" if frame_px == view.shape[:2] else tiles_for(frame_px, package.find(asked.model))

@@ -17,14 +17,16 @@ from edge.core.config import (
     RecordingOptions,
     RecordsOptions,
     Station,
+    TileOptions,
 )
-from edge.core.errors import FootageError
+from edge.core.errors import ConfigError, FootageError
 from edge.core.history import Session, served
-from edge.core.types import Serving
+from edge.core.types import Serving, ViewSpec
 from edge.judged import judges
 from models import package
 from models.package import Package
 from models.store import Store
+from models.tiles import shown
 from sensors.mcap import Recording, open_recording
 
 RECORDING_SUFFIX = ".mcap"
@@ -38,9 +40,9 @@ Warn = Callable[[str], None]
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A replay as a person asks for it.
 
-    model: "" for the one that judged most of a recording's parts. span: parts of a recording, as
-    recorded, first and last. record, records: where to keep what happens, as a station would; None
-    for nowhere.
+    model: "" for the one that judged most of a recording's parts. tiles: of frames larger than the
+    package's input. span: parts of a recording, as recorded, first and last. record, records: where
+    to keep what happens, as a station would; None for nowhere.
     """
 
     footage: Path
@@ -49,6 +51,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = "max"
     provider: str | None = None  # None: cpu, or as recorded with this package
     threads: int | None = None  # None: 2, or as recorded with it
+    tiles: TileOptions | None = None  # None: none, or as recorded
     span: tuple[int | None, int | None] = (None, None)
     record: Path | None = None
     records: Path | None = None
@@ -73,9 +76,13 @@ def judges_of(recording: Recording) -> list[Serving]:
 def resolved(asked: Asked, recording: Recording) -> tuple[Package, Asked]:
     """The package asked for, else the one that judged most of the parts and is here.
 
-    What else was not asked for is as it was when that package judged, or the session began. The
-    model is named as models.package.find takes it.
+    It is as its station shows it: of whole frames where it cuts tiles of them. What else was not
+    asked for is as it was when that package judged, or the session began. The model is named as
+    models.package.find takes it.
     """
+    asked = msgspec.structs.replace(
+        asked, tiles=asked.tiles or tiles_then(asked, recording.session)
+    )
     candidates = judges_of(recording)
     model = _package(asked, recording, candidates)
     theirs = [one for one in candidates if one.content_sha256 == model.content_sha256]
@@ -102,8 +109,49 @@ def _package(asked: Asked, recording: Recording, candidates: Sequence[Serving]) 
             f"{first.content_sha256}, which is neither in the zoo nor installed; give its file "
             "with --model"
         )
-    recording.check(found.manifest.views)
-    return found
+    model = _for_frames(found, asked, recording)
+    recording.check(model.manifest.views)
+    return model
+
+
+def tiles_then(asked: Asked, session: Session) -> TileOptions | None:
+    """The tiles that a session's frames were judged in, from its first part to its last."""
+    return _options(asked, session).engine.tiles
+
+
+def of_frames(model: Package, tiles: TileOptions | None) -> Package:
+    """The package as a station shows it; ConfigError where it does not go with the tiles."""
+    if tiles is None and model.manifest.tiling.tiles_only:
+        name = model.manifest.name
+        raise ConfigError(f"{name}: judges nothing but tiles of frames; give --tiles ROWSxCOLUMNS")
+    return shown(model, tiles)
+
+
+def tiles_for(frame_px: Sequence[int], model: Package) -> str:
+    """The option by which the package judges frames of this size; "" where they fit its input."""
+    frame, tile = tuple(frame_px), model.manifest.picture().shape[:2]
+    fits = frame == tile or any(side < least for side, least in zip(frame, tile, strict=True))
+    return "" if fits else "--tiles {}x{}".format(*frame)
+
+
+def _for_frames(model: Package, asked: Asked, recording: Recording) -> Package:
+    """The package for a recording's frames; FootageError where it would judge others."""
+    pictures = [view.shape[:2] for view in recording.views if view.kind == "picture"]
+    there = "{}x{}".format(*pictures[0]) if pictures else "none"
+    if asked.tiles and (wanted := "{}x{}".format(*asked.tiles.frame_px)) != there:
+        raise FootageError(f"{asked.footage}: holds frames of {there}; --tiles names {wanted}")
+    same = _views(model.manifest.views) == _views(recording.views)
+    option = tiles_for(pictures[0], model) if same and not asked.tiles else ""
+    if option:
+        raise FootageError(
+            f"{asked.footage}: holds frames larger than the input of {model.manifest.name}; "
+            f"give {option}"
+        )
+    return of_frames(model, asked.tiles)
+
+
+def _views(views: Sequence[ViewSpec]) -> list[tuple[str, str]]:
+    return [(view.name, view.kind) for view in views]
 
 
 def _name(model: Package) -> str:
@@ -126,7 +174,10 @@ def station_for(asked: Asked, camera: FootageOptions, model: str, folder: Path) 
     return Station(
         camera=camera,
         engine=EngineOptions(
-            model=model, provider=asked.provider or "cpu", threads=asked.threads or 2
+            model=model,
+            provider=asked.provider or "cpu",
+            threads=asked.threads or 2,
+            tiles=asked.tiles,
         ),
         controller=ControllerOptions(bind=f"ipc://{folder}/station.ipc"),
         slots=SLOTS,
@@ -137,7 +188,10 @@ def station_for(asked: Asked, camera: FootageOptions, model: str, folder: Path) 
 
 
 def station_again(asked: Asked, session: Session, folder: Path, more_slots: int) -> Station:
-    """The station of a recording, with an arm of its own in place of the machine."""
+    """The station of a recording, with an arm of its own in place of the machine.
+
+    asked: as `resolved` gives it.
+    """
     was = _options(asked, session)
     engine = EngineOptions(  # nothing of stores, chains and trials: this package, on this provider
         model=asked.model,
@@ -145,6 +199,7 @@ def station_again(asked: Asked, session: Session, folder: Path, more_slots: int)
         threads=asked.threads or session.threads,
         hang_ms=was.engine.hang_ms,
         standby=was.engine.standby,
+        tiles=asked.tiles,
     )
     return msgspec.structs.replace(
         was,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from edge.commands.options import JsonFile, Provider, check_file, check_json, wr
 from edge.core.errors import EdgeError
 
 if TYPE_CHECKING:
+    from edge.core.config import TileOptions
     from edge.playback import Asked, Pace
 
 app = typer.Typer()
@@ -33,6 +35,14 @@ def replay(
     ] = "max",
     provider: Annotated[Provider | None, typer.Option(help="What to run on.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=64, help="Of the session.")] = None,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            metavar="ROWSxCOLUMNS|STATION.toml",
+            help="Judge frames of this size in tiles, or with a station file's [engine.tiles]; "
+            "a .mcap names its own.",
+        ),
+    ] = "",
     record: Annotated[Path | None, typer.Option(help="Write footage here (.mcap).")] = None,
     records: Annotated[Path | None, typer.Option(help="Write records to this database.")] = None,
     first: Annotated[int | None, typer.Option("--from", min=1, help="First part.")] = None,
@@ -82,6 +92,7 @@ def replay(
         "--max-flips and --html": max_flips is not None or html is not None,
         "--ray": bool(ray),
         "--out": out is not None,
+        "--tiles": bool(tiles),
     }
     _check_together([name for name, there in given.items() if there])
     if out:
@@ -94,6 +105,7 @@ def replay(
         pace=speed,
         provider=provider.value if provider else None,
         threads=threads,
+        tiles=_tiles(tiles) if tiles else None,
         span=(part, part) if part is not None else (first, last),
         record=record,
         records=records,
@@ -107,7 +119,7 @@ def replay(
         Console().print(summary(result))
         write_json(json, result)
         if none_judged(result.parts, result.faults):
-            _nothing_judged(result.parts)
+            _nothing_judged(result.parts, playback.missing_tiles(asked))
 
 
 def _check_span(first: int | None, last: int | None, part: int | None) -> None:
@@ -121,7 +133,7 @@ def _check_span(first: int | None, last: int | None, part: int | None) -> None:
 _ALONE = {
     "--out": (
         *("--verify", "--against", "--pace", "--record", "--records"),
-        *("--from, --to and --part", "--max-flips and --html"),
+        *("--from, --to and --part", "--max-flips and --html", "--tiles"),
     ),
     "--verify": ("--against", "--pace"),
     "--against": ("--pace",),
@@ -140,8 +152,9 @@ def _check_together(given: Collection[str]) -> None:
             raise EdgeError(f"{option} {verb} to {needed}")
 
 
-def _nothing_judged(parts: int) -> NoReturn:
-    typer.echo(f"edge: no picture of the {parts} parts could be judged", err=True)
+def _nothing_judged(parts: int, missing: str = "") -> NoReturn:
+    larger = f": larger than the package's input; give {missing}" if missing else ""
+    typer.echo(f"edge: no picture of the {parts} parts could be judged{larger}", err=True)
     raise typer.Exit(1)
 
 
@@ -325,3 +338,19 @@ def _factor(text: str) -> float:
     if not 0.01 <= factor <= 1000.0:
         raise EdgeError(f"--pace {text}: allowed: max | recorded | 0.01 to 1000 times as fast")
     return factor
+
+
+def _tiles(text: str) -> TileOptions:
+    """Frames by their size, with what a station file says where it says nothing, or by the file."""
+    from edge.core import config
+
+    if text.endswith(".toml"):
+        tiles = config.load(Path(text), config.Station).engine.tiles
+        if tiles is None:
+            raise EdgeError(f"--tiles {text}: it has no table [engine.tiles]")
+        return tiles
+    if size := re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text):
+        return config.TileOptions(frame_px=(int(size[1]), int(size[2])))
+    raise EdgeError(
+        f"--tiles {text}: allowed: ROWSxCOLUMNS of a frame, as 2048x2448, or a station file (.toml)"
+    )
