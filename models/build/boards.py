@@ -40,8 +40,8 @@ def board(
     low, high = rng.uniform(30, 55), rng.uniform(165, 200)
     slope = rng.uniform(-9, 9, 2)
     blur = float(rng.uniform(0.8, 1.2))
-    taken = [_taken(design, move, (low, high), slope, blur) for design in (copper, flawed)]
-    return copper, taken[0], taken[1]
+    pictures = [taken(design, move, (low, high), slope, blur) for design in (copper, flawed)]
+    return copper, pictures[0], pictures[1]
 
 
 def _copper(rng: np.random.Generator, size_px: tuple[int, int]) -> Picture:
@@ -101,7 +101,7 @@ def _ridge(distance: npt.NDArray[np.float32], low: float, high: float) -> npt.ND
     return np.asarray((distance >= highest) & (distance >= low) & (distance <= high))
 
 
-def _taken(
+def taken(
     design: Picture,
     move: npt.NDArray[np.float32],
     levels: tuple[float, float],

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.core.errors import ConfigError
 from edge.core.types import ViewSpec
-from models.build import datasets, measure, recipe
+from models.build import datasets, measure, recipe, tested
 from models.build.datasets import CELL_PX, Split
 from models.build.golden import Chosen, NoGoldenSetError
 from models.build.recipe import Recipe
@@ -41,7 +41,7 @@ def build(
     """
     path = Path(recipe_path)
     plan = recipe.read(path, data)
-    _require_tools()
+    require_tools()
     from models.build.train import train
 
     splits = {name: datasets.load(plan.data, path.parent, name) for name in _SPLITS}
@@ -49,7 +49,13 @@ def build(
         bad = int(split.defect.sum())
         report(f"{name}: {len(split.defect) - bad} good, {bad} defect")
     checkpoint = RUNS / plan.name / "checkpoint.pt"
-    module = train(plan, splits["train"], checkpoint, resume=resume, report=report)
+    module = train(
+        plan,
+        datasets.with_drawn(splits["train"], plan.data),
+        checkpoint,
+        resume=resume,
+        report=report,
+    )
     return packed(plan, module, splits, path.parent, report=report)
 
 
@@ -65,19 +71,21 @@ def packed(
     report: Callable[[str], object],
 ) -> Path:
     """Export, quantise, measure and seal a trained module into `folder`."""
-    from models.build.export import float_model, folded
+    from models.build.export import float_model
     from models.build.quantize import int8_model
+    from models.build.traced import traced
 
     views = views_of(plan)
     names = [view.name for view in views]
     train, calib, test = (splits[name] for name in _SPLITS)
     chosen = np.random.default_rng(plan.training.seed).permutation(len(train.defect))
     ranges = train.pictures[np.sort(chosen[:RANGE_PICTURES])]
-    size, layers = plan.data.size_px, folded(module)
-    fp32 = float_model(layers, names, size, raw=True).SerializeToString(deterministic=True)
-    int8 = int8_model(float_model(layers, names, size, raw=False), ranges, names)
+    size, network = plan.data.size_px, traced(module)
+    fp32 = float_model(network, names, size, raw=True).SerializeToString(deterministic=True)
+    int8 = int8_model(float_model(network, names, size, raw=False), network, ranges, names)
     int8 = int8.SerializeToString(deterministic=True)
     values = measure.scores(int8, names, calib.pictures)
+    fit = ~np.array(calib.unfit or (False,) * len(values), bool)
     manifest = Manifest(
         name=plan.name,
         version=plan.version,
@@ -86,13 +94,15 @@ def packed(
             map_shape=(size[0] // CELL_PX, size[1] // CELL_PX),
             cell_px=CELL_PX,
             map_threshold=plan.limits.map_threshold,
+            types=None if network.types is None else "types",
+            type_names=() if network.types is None else train.type_names(),
         ),
-        thresholds=measure.thresholds_of(values, calib.defect, plan.limits),
+        thresholds=measure.thresholds_of(values[fit], calib.defect[fit], plan.limits),
         envelope=learn(views, train.pictures),
         pictures=_seen(plan, train, calib),
         terms=_terms(plan),
     )
-    figures = measure.figures_of(manifest, fp32, int8, test)
+    figures = tested.figures_of(manifest, fp32, int8, test)
     manifest = msgspec.structs.replace(manifest, figures=figures)
     twin = msgspec.structs.replace(manifest, name=f"{plan.name}-fp32", precision="fp32")
     pair = Pair(manifest, int8, twin, fp32)
@@ -119,13 +129,22 @@ def told(figures: Figures) -> str:
     """The figures in two lines."""
     return (
         f"test, {figures.test_pictures} pictures: AUROC {figures.auroc_int8:.4f} "
-        f"(FP32 {figures.auroc_fp32:.4f}), detection {figures.detection:.2%}, "
-        f"overkill {figures.overkill:.2%}, escape {figures.escape:.2%}, unfit {figures.unfit:.2%}\n"
+        f"(FP32 {figures.auroc_fp32:.4f}, {figures.flips} other verdicts), "
+        f"detection {figures.detection:.2%}, overkill {figures.overkill:.2%}, "
+        f"escape {figures.escape:.2%}, held {figures.held:.2%}, unfit {figures.unfit:.2%}\n"
+        f"for diagnosis: detection {figures.detection_at_2:.2%} at exactly 2 % overkill; AUROC of "
+        f"brightness alone {_or_none(figures.brightness_auroc)}, blind "
+        f"{_or_none(figures.blind_auroc)} ({figures.blind_defects} defects filled); "
+        f"mean average precision {_or_none(figures.average_precision)}\n"
         f"session.run: INT8 {figures.int8_ms:.2f} ms, FP32 {figures.fp32_ms:.2f} ms, "
         f"{figures.ratio:.2f} x ({figures.threads} threads); "
         f"{figures.int8_1_thread_ms:.2f}, {figures.fp32_1_thread_ms:.2f} ms, "
         f"{figures.ratio_1_thread:.2f} x (1 thread)"
     )
+
+
+def _or_none(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3f}"
 
 
 def _seen(plan: Recipe, train: Split, calib: Split) -> Pictures:
@@ -148,7 +167,8 @@ def _terms(plan: Recipe) -> str:
     return f"{plan.terms} Began with the weights of {before.name}: {before.terms}"
 
 
-def _require_tools() -> None:
+def require_tools() -> None:
+    """ConfigError where what building needs is not installed."""
     missing = []
     for name in ("torch", "onnx", "onnxruntime"):
         try:

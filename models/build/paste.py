@@ -1,9 +1,4 @@
-"""Blemishes drawn on good training pictures: marked examples where a set has only labels.
-
-With image labels alone a network must find out by itself which of a thousand cells is the bad
-one; on 180 pictures it does not (docs/models.md). Drawn blemishes show it what out of place
-looks like, at known places.
-"""
+"""Blemishes drawn on good pictures, and seams, which look out of place and are no flaw."""
 
 from __future__ import annotations
 
@@ -40,6 +35,24 @@ def blemished(picture: Array, donor: Array, rng: np.random.Generator) -> tuple[A
         other = np.roll(donor, shift, (0, 1)).astype(np.float32) + rng.uniform(-25, 25)
     made = picture + soft * (other - picture)
     return np.clip(made, 0, 255).astype(np.uint8), mask
+
+
+def seamed(picture: Array, rng: np.random.Generator, marks: Array | None = None) -> Array:
+    """A copy of a picture (H, W) with patches of itself set off by some pixels: no flaw.
+
+    Up to four, as where pictures were joined. Marked pixels are neither covered nor copied.
+    """
+    out = picture.copy()
+    height, width = picture.shape
+    for _ in range(int(rng.integers(1, 5))):
+        h, w = (int(v) for v in rng.integers(20, min(72, height // 2, width // 2), 2))
+        y, x = int(rng.integers(8, height - h - 8)), int(rng.integers(8, width - w - 8))
+        down, along = (int(v) for v in rng.integers(-6, 7, 2))
+        there = slice(y, y + h), slice(x, x + w)
+        around = slice(y - 8, y + h + 8), slice(x - 8, x + w + 8)
+        if marks is None or not marks[around].any():
+            out[there] = picture[y + down : y + down + h, x + along : x + along + w]
+    return out
 
 
 def _scratch(mask: Array, centre: tuple[int, int], side: int, rng: np.random.Generator) -> None:

@@ -22,7 +22,14 @@ from onnxruntime.quantization import (
 )
 
 from models.build.datasets import Array
-from models.build.export import HEAD, IR_VERSION, raw_inputs
+from models.build.export import IR_VERSION, raw_inputs
+from models.build.traced import PIXELS, Traced
+
+# What is done in integers. Relu and Clip are named so that they melt into the convolution before
+# them; without, a pair of Quantize and Dequantize stays between any two (docs/models.md).
+_INTEGERS = ("Conv", "Relu", "Clip", "Add", "Resize", "GlobalAveragePool")
+# The float tail behind the heads: 64 weights cost nothing there, scores of 256 steps would.
+_TAIL = ("both", "counted")
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
@@ -40,10 +47,10 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime shi
         # The range of the input is 0..1 whatever these pictures hold: its scale must be the
         # raw bytes' own, or the first convolution's bias does not fit it and stays in float.
         pixels[0, 0, 0, :2] = 0, 1
-        return {"pixels": pixels}
+        return {PIXELS: pixels}
 
 
-def int8_model(model: Any, pictures: Array, views: Sequence[str]) -> Any:
+def int8_model(model: Any, network: Traced, pictures: Array, views: Sequence[str]) -> Any:
     """Quantise a `float_model(raw=False)`; pictures (n, views, H, W) uint8 set the ranges.
 
     Returns an onnx.ModelProto whose inputs are the raw pictures. Ranges are plain minimum and
@@ -58,10 +65,8 @@ def int8_model(model: Any, pictures: Array, views: Sequence[str]) -> Any:
             after,
             _Pictures(pictures),
             quant_format=QuantFormat.QDQ,
-            # Relu is named so that it melts into the convolution before it; without it, a pair
-            # of Quantize and Dequantize stays between any two of them (docs/models.md).
-            op_types_to_quantize=["Conv", "Relu"],
-            nodes_to_exclude=[HEAD],
+            op_types_to_quantize=list(_INTEGERS),
+            nodes_to_exclude=[*network.heads, *_TAIL],
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

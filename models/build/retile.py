@@ -38,6 +38,9 @@ _MAX_SIDE_PX = 2048  # a tile beyond the caches costs more than its overlap save
 # Operators of models/build/export.py that see a neighbourhood at most, or the map as a whole.
 _LOCAL = frozenset(
     (
+        "Add",
+        "ArgMax",
+        "Cast",
         "Concat",
         "Conv",
         "DequantizeLinear",

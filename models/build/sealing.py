@@ -34,11 +34,11 @@ def chosen_set(plan: Recipe, pair: Pair, folder: Path, calib: Split | None = Non
 
     NoGoldenSetError where none can be made, ConfigError for samples that cannot be used.
     """
-    if plan.golden.source == "drawn":
-        series = drawn(pair.manifest, plan.golden.seed)
-    else:
+    if plan.golden.source == "calib":
         calib = calib or datasets.load(plan.data, folder, "calib")
         series = from_split(calib, plan.golden.seed)
+    else:
+        series = drawn(plan.golden.source, pair.manifest, plan.golden.seed)
     names = [view.name for view in pair.manifest.views]
     asked = samples(folder / plan.golden.samples, plan.data) if plan.golden.samples else ()
     return choose(

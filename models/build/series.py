@@ -20,7 +20,8 @@ from models.build import datasets
 from models.build.boards import FLAWS, board
 from models.build.datasets import Array, Split
 from models.build.paste import blemished
-from models.build.recipe import Data
+from models.build.recipe import Data, Drawn
+from models.build.surfaces import surface
 from models.manifest import Manifest
 
 # Above the seeds of the shipped trainings, below those of bars and demonstrations.
@@ -44,9 +45,9 @@ class Series:
         return Series(self.name, self._good & keep, self._bad & keep)
 
 
-def drawn(manifest: Manifest, seed: int) -> Iterator[Series]:
-    """Parts drawn from seeds: boards where the package compares, else machined flanges."""
-    return _boards(manifest, seed) if manifest.reference() else _flanges(manifest, seed)
+def drawn(kind: Drawn, manifest: Manifest, seed: int) -> Iterator[Series]:
+    """Parts drawn from seeds, of the package's size, with its views."""
+    return _DRAWN[kind](manifest, seed)
 
 
 def _flanges(manifest: Manifest, first: int) -> Iterator[Series]:
@@ -63,14 +64,32 @@ def _flanges(manifest: Manifest, first: int) -> Iterator[Series]:
 
 
 def _boards(manifest: Manifest, first: int) -> Iterator[Series]:
+    from sensors.align import References, UnplacedError
+
     height, width = manifest.picture().shape[:2]
+    references = References(manifest.views)
     for seed in range(FIRST_SEED + first, END_SEED):
         flaw = FLAWS[seed % len(FLAWS)]
         made = board(np.random.default_rng(seed), (height, width), flaw)
         if made is not None:
             reference, good, bad = made
-            name = f"board {seed}, {flaw}"
-            yield Series(name, np.stack([good, reference]), np.stack([bad, reference]))
+            name, views = f"board {seed}, {flaw}", [reference] if manifest.reference() else []
+            pair = {v.name: good if v.kind == "picture" else reference for v in manifest.views}
+            try:
+                references.place(pair)  # as a station does
+            except UnplacedError:
+                continue
+            yield Series(name, np.stack([good, *views]), np.stack([bad, *views]))
+
+
+def _surfaces(manifest: Manifest, first: int) -> Iterator[Series]:
+    height, width = manifest.picture().shape[:2]
+    for seed in range(FIRST_SEED + first, END_SEED):
+        good, bad = surface(np.random.default_rng(seed), (height, width))
+        yield Series(f"surface {seed}", good[None], bad[None])
+
+
+_DRAWN = {"flanges": _flanges, "boards": _boards, "surfaces": _surfaces}
 
 
 def from_split(split: Split, seed: int) -> Iterator[Series]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from models.build.datasets import IGNORED, Array, Split, cells_of
-from models.build.network import network, start_from
-from models.build.paste import blemished
+from models.build.datasets import IGNORED, Array, Split
+from models.build.network import network, pretrained, start_from
 from models.build.recipe import Recipe, Training
+from models.build.sampling import Batch, Sampler
 
 # Moving average of the weights: about the last 300 steps.
 AVERAGE = 0.997
@@ -45,7 +45,7 @@ def train(
 
     plan = recipe.training
     torch.manual_seed(plan.seed)
-    state = _State(recipe, split.pictures.shape[1])
+    state, sampler = _State(recipe, split), Sampler(recipe, split)
     if resume and checkpoint.is_file():
         state.restore(checkpoint)
         report(f"resumed after epoch {state.epoch} of {state.epochs}")
@@ -55,15 +55,12 @@ def train(
     fast = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
     took_s: list[float] = []
     while state.epoch < state.epochs:
-        rng = np.random.default_rng((plan.seed, state.epoch))
-        order = rng.permutation(len(split.defect))
-        order = order[: len(order) - len(order) % plan.batch] if len(order) > plan.batch else order
-        batches = [order[i : i + plan.batch] for i in range(0, len(order), plan.batch)]
         began = time.monotonic()
-        losses = []
-        for place, chosen in enumerate(batches):
-            state.set_rate(plan.learning_rate, state.epoch + place / len(batches))
-            losses.append(_step(state, _batch(split, chosen, plan, rng), bf16=fast))
+        losses: list[float] = []
+        batches = max(1, len(split.defect) // plan.batch)
+        for place, batch in enumerate(sampler.epoch(state.epoch)):
+            state.set_rate(plan.learning_rate, state.epoch + place / batches)
+            losses.append(_step(state, batch, bf16=fast))
         state.epoch += 1
         took_s.append(time.monotonic() - began)
         state.spent_s += took_s[-1]
@@ -89,12 +86,18 @@ def epochs_within(plan: Training, done: int, spent_s: float, took_s: Sequence[fl
 class _State:
     """Everything a checkpoint holds: weights, their average, optimiser, epoch, time spent."""
 
-    def __init__(self, recipe: Recipe, views: int) -> None:
+    def __init__(self, recipe: Recipe, split: Split) -> None:
         import torch
 
-        self.model = network(recipe.network, views).to(memory_format=torch.channels_last).train()
+        views, types = split.pictures.shape[1], len(split.type_names())
+        module = network(recipe.network, views, types)
+        if recipe.network.kind == "encoder":
+            pretrained(module)
+        self.model = module.to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.model)
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), weight_decay=1e-3)
+        self.optimiser = torch.optim.AdamW(
+            _groups(self.model, recipe.training.encoder_rate), weight_decay=1e-3
+        )
         self.epoch = 0
         self.epochs = recipe.training.epochs
         self.steps = 0
@@ -114,7 +117,7 @@ class _State:
             share / 0.1 if share < 0.1 else 0.5 + 0.5 * np.cos((share - 0.1) / 0.9 * np.pi)
         )
         for group in self.optimiser.param_groups:
-            group["lr"] = max(float(rate), 1e-6)
+            group["lr"] = max(float(rate) * group["share"], 1e-6)
 
     def follow(self) -> None:
         """Move the average towards the weights; faster at the start, when it holds noise."""
@@ -159,60 +162,34 @@ class _State:
         self.epoch, self.epochs, self.steps, self.spent_s = held["numbers"]
 
 
-def augmented(
-    pictures: Array, cells: Array, plan: Training, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Random pose and light: pictures (n, v, H, W) uint8 -> the same shape float32 in 0..1.
-
-    Pose moves all views and the cells together; shift moves the reference alone (by wrapping:
-    the few wrapped rows are no worse than the unknown border of a real shift).
-    """
-    out = np.empty(pictures.shape, np.float32)
-    marks = np.empty_like(cells)
-    square = pictures.shape[2] == pictures.shape[3]
-    for i, (views, cell) in enumerate(zip(pictures, cells, strict=True)):
-        if plan.rotate:
-            turn = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
-            views, cell = np.rot90(views, turn, (1, 2)), np.rot90(cell, turn)
-        if plan.flip and rng.integers(2):
-            views, cell = views[:, :, ::-1], cell[:, ::-1]
-        gain = 1 + rng.uniform(-plan.gain, plan.gain)
-        offset = rng.uniform(-plan.offset, plan.offset)
-        light = np.clip(np.arange(256) * gain + offset, 0, 255) / 255
-        out[i, 0] = light.astype(np.float32)[views[0]]
-        for extra in range(1, views.shape[0]):
-            move = tuple(rng.integers(-plan.shift_px, plan.shift_px + 1, 2))
-            out[i, extra] = np.roll(views[extra], move, (0, 1)) * np.float32(1 / 255)
-        marks[i] = cell
-    return out, marks
-
-
-def _batch(
-    split: Split, chosen: Array, plan: Training, rng: np.random.Generator
-) -> tuple[Array, Array, Array, Array]:
-    """Augmented views and cells of the chosen parts, with `defect` and `located` (n,) bool."""
-    pictures, cells = split.pictures[chosen], split.cells[chosen]
-    defect, located = split.defect[chosen], ~split.defect[chosen] | split.marked[chosen]
-    for place in np.flatnonzero(~defect & (rng.random(len(chosen)) < plan.paste)):
-        donor = split.pictures[rng.integers(len(split.pictures)), 0]
-        pictures[place, 0], mask = blemished(pictures[place, 0], donor, rng)
-        cells[place], defect[place] = cells_of(mask), True
-    return *augmented(pictures, cells, plan, rng), defect, located
-
-
-def _step(state: _State, batch: tuple[Array, Array, Array, Array], *, bf16: bool) -> float:
+def _step(state: _State, batch: Batch, *, bf16: bool) -> float:
     import torch
 
-    views, cells, defect, located = (torch.from_numpy(array) for array in batch)
+    views, cells, defect, located, types = (torch.from_numpy(array) for array in batch)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        logits = state.model(views.contiguous(memory_format=torch.channels_last))
-    loss = loss_of(logits.float()[:, 0], cells, defect, located)
+        found = state.model(views.contiguous(memory_format=torch.channels_last))
+    logits = found[0].float()
+    whole, kinds = (None if each is None else each.float() for each in found[1:])
+    loss = loss_of(logits[:, 0], cells, defect, located)
+    if whole is not None:
+        loss = loss + loss_of_picture(logits[:, 0], whole.flatten(), defect)
+    if kinds is not None:
+        loss = loss + loss_of_types(kinds, cells, types)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
     state.optimiser.step()
     state.follow()
     return float(loss.detach())
+
+
+def _groups(module: Any, encoder_rate: float) -> list[dict[str, Any]]:
+    """The parameters by the share of the learning rate that they get."""
+    came = module.encoder() if hasattr(module, "encoder") else []
+    ids = {id(parameter) for parameter in came}
+    rest = [parameter for parameter in module.parameters() if id(parameter) not in ids]
+    groups = [{"params": rest, "share": 1.0}, {"params": came, "share": encoder_rate}]
+    return [group for group in groups if group["params"]]
 
 
 def loss_of(logits: Any, cells: Any, defect: Any, located: Any) -> Any:
@@ -227,9 +204,12 @@ def loss_of(logits: Any, cells: Any, defect: Any, located: Any) -> Any:
 
     each = entropy(logits, (cells == 1).float(), reduction="none")
     known = (cells != IGNORED) & located[:, None, None]
-    bad = known & (cells == 1)
+    bad = (known & (cells == 1)).flatten(1)
     good = known & (cells == 0)
-    loss = (each * bad).sum() / bad.sum().clamp(min=1)
+    # By picture: a large defect would else teach a hundred times as much as a small one.
+    counts, lost = bad.sum(1), (each.flatten(1) * bad).sum(1)
+    marked = counts > 0
+    loss = (lost / counts.clamp(min=1)).sum() / marked.sum().clamp(min=1)
     loss = loss + 4 * (each * good).sum() / good.sum().clamp(min=1)
     count = min(HARD_CELLS, each[0].numel())
     loss = loss + 0.5 * (each * good).flatten(1).topk(count).values.mean()
@@ -239,3 +219,28 @@ def loss_of(logits: Any, cells: Any, defect: Any, located: Any) -> Any:
     spread = torch.logsumexp(flat * SPREAD, 1) / SPREAD
     worst = torch.where(located, flat.amax(1), spread)
     return loss + entropy(worst, defect.to(torch.float32))
+
+
+def loss_of_picture(logits: Any, whole: Any, defect: Any) -> Any:
+    """The logit of the picture as a whole, alone and as the score adds it to the worst cell's.
+
+    logits (n, h, w), whole (n,), defect (n,) bool. The worst cell is held still in the sum: what
+    it has to learn, its own loss says.
+    """
+    from torch.nn.functional import binary_cross_entropy_with_logits as entropy
+
+    truth = defect.to(whole.dtype)
+    both = logits.flatten(1).amax(1).detach() + whole
+    return entropy(whole, truth) + 0.5 * entropy(both, truth)
+
+
+def loss_of_types(logits: Any, cells: Any, types: Any) -> Any:
+    """The type of each marked cell.
+
+    logits (n, k, h, w), cells (n, h, w), types (n,) of 0..k - 1, or -1 for none.
+    """
+    import torch
+
+    truth = torch.where(cells == 1, types[:, None, None], -1)
+    lost = torch.nn.functional.cross_entropy(logits, truth, ignore_index=-1, reduction="sum")
+    return 0.5 * lost / (truth >= 0).sum().clamp(min=1)

@@ -64,8 +64,9 @@ def test_a_manifest_gives_splits_boxes_references_and_digests(tmp_path):
     manifest(tmp_path, ["a.png,defect,train,a.txt,r.png", "b.png,good,train,,r.png"])
     data = msgspec.structs.replace(RESIZED, reference=True)
     split = datasets.load(data, tmp_path, "train")
-    assert split.cells[0].sum() == 4
-    assert split.cells[0][2:4, 1:3].all()
+    assert split.marks[0].sum() == 16 * 16 * 255
+    assert split.marks[0][16:32, 8:24].all()
+    assert datasets.cells_of(split.marks[0]).sum() == 4
     assert split.marked.tolist() == [True, False]
     assert (split.pictures[:, 1] == 91).all()
     assert split.digests[0] == hashlib.sha256(path.read_bytes()).digest()

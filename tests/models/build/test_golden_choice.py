@@ -125,9 +125,10 @@ def test_a_board_has_one_flaw_and_the_same_every_time(flaw):
 
 
 def test_drawn_series_are_of_the_packages_own_views():
-    for name in ("synthetic-part", "deeppcb"):
+    kinds = ("synthetic-part", "flanges"), ("synthetic-part", "surfaces"), ("deeppcb", "boards")
+    for name, kind in kinds:
         manifest = package.find(name).manifest
-        one, two = itertools.islice(series.drawn(manifest, 3), 2)
+        one, two = itertools.islice(series.drawn(kind, manifest, 3), 2)
         assert one.at(0).shape == (len(manifest.views), *manifest.picture().shape)
         assert one.name != two.name
         assert not np.array_equal(one.at(0), one.at(1))

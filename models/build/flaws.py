@@ -1,0 +1,166 @@
+"""Flaws put on good training pictures: marked examples where a set has few, or only labels.
+
+With image labels alone a network must find out by itself which of a thousand cells is the bad
+one; on 180 pictures it does not (docs/models.md). A flaw of known place shows it what out of place
+looks like. Three kinds: "blemish", scratches, spots and patches of another picture; "implant", a
+marked defect of another picture, in this one's light; "board", irregular copper where there should
+be none and none where there should be some, on pictures of two levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from models.build.datasets import Array
+from models.build.paste import blemished
+from models.build.recipe import Flaw
+
+_SOFT_PX = 1.2
+_AT_BORDER_PX = 2
+_TRIES = 8
+_LEAST_PX = 18  # a flaw of fewer changed pixels is one that nobody would mark
+
+
+def drawn(
+    flaw: Flaw, picture: Array, donor: Array, marks: Array | None, rng: np.random.Generator
+) -> tuple[Array, Array] | None:
+    """A copy of a gray picture (H, W) uint8 with one flaw, and its mask (255 on 0).
+
+    donor: another picture of the set, with its marks if it is defective. None where the picture
+    has no room for the flaw.
+    """
+    if flaw == "implant" and marks is not None:
+        return implanted(picture, donor, marks, rng)
+    if flaw == "board":
+        return miscoppered(picture, rng)
+    return blemished(picture, donor, rng)
+
+
+def implanted(
+    picture: Array, donor: Array, marks: Array, rng: np.random.Generator
+) -> tuple[Array, Array] | None:
+    """One marked defect of the donor, mirrored and scaled by chance, in the picture's own light."""
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(marks)
+    one = int(rng.integers(1, count)) if count > 1 else 0
+    if not one:
+        return None
+    x, y, width, height = (int(v) for v in boxes[one][:4])
+    around = slice(max(0, y - 6), y + height + 6), slice(max(0, x - 6), x + width + 6)
+    patch, mask = donor[around], (labels[around] == one).astype(np.uint8)
+    # A chipped edge stays at an edge, as no tile has it inside: -1 is the top or left one.
+    sides = [
+        _side(at, size, most)
+        for at, size, most in zip((y, x), (height, width), marks.shape, strict=True)
+    ]
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            patch, mask, sides[axis] = np.flip(patch, axis), np.flip(mask, axis), -sides[axis]
+    scale = rng.uniform(0.7, 1.4)
+    patch = cv2.resize(np.ascontiguousarray(patch), None, fx=scale, fy=scale)
+    mask = cv2.resize(
+        np.ascontiguousarray(mask), patch.shape[::-1], interpolation=cv2.INTER_NEAREST
+    )
+    if mask.sum() < _LEAST_PX // 2 or any(
+        small >= large for small, large in zip(mask.shape, picture.shape, strict=True)
+    ):
+        return None
+    place = _place(sides, picture.shape, mask.shape, rng)
+    there = picture[place].astype(np.float32)
+    beside = patch[mask == 0]
+    base = float(np.median(beside)) if beside.size else float(patch.mean())
+    new = np.clip(patch * (np.median(there) / max(base, 5.0)), 0, 255)
+    soft = cv2.GaussianBlur(
+        cv2.dilate(mask, np.ones((3, 3), np.uint8)).astype(np.float32), (0, 0), _SOFT_PX
+    )
+    out, marked = picture.copy(), np.zeros_like(picture)
+    out[place] = (there * (1 - soft) + new * soft).astype(np.uint8)
+    marked[place] = mask * 255
+    return out, marked
+
+
+def _side(start: int, size: int, most: int) -> int:
+    """Which border a mark lies at along an axis: -1 the first, 1 the last, 0 none."""
+    return -1 if start <= _AT_BORDER_PX else int(start + size >= most - _AT_BORDER_PX)
+
+
+def _place(
+    sides: Sequence[int],
+    picture: tuple[int, ...],
+    patch: tuple[int, ...],
+    rng: np.random.Generator,
+) -> tuple[slice, slice]:
+    """Where a patch goes: to the border that it came from, or anywhere."""
+    at = []
+    for side, large, small in zip(sides, picture, patch, strict=True):
+        room = large - small
+        at.append(int(rng.integers(room + 1)) if side == 0 else room * (side > 0))
+    return slice(at[0], at[0] + patch[0]), slice(at[1], at[1] + patch[1])
+
+
+def miscoppered(picture: Array, rng: np.random.Generator) -> tuple[Array, Array] | None:
+    """An irregular flaw in one of the picture's two materials, drawn in the other's gray."""
+    dark, bright = np.percentile(picture, (4, 96))
+    contrast = bright - dark
+    if contrast < 40:  # one material only: there is no other to draw in
+        return None
+    copper = picture > (dark + bright) / 2
+    height, width = picture.shape
+    for _ in range(_TRIES):
+        side = int(rng.integers(12, 44))
+        y, x = int(rng.integers(4, height - side - 4)), int(rng.integers(4, width - side - 4))
+        place = slice(y, y + side), slice(x, x + side)
+        share = copper[place].mean()
+        at_an_edge = 0.08 < share < 0.92
+        if not at_an_edge and rng.random() < 0.75:
+            continue
+        towards_dark = bool(rng.integers(2)) if at_an_edge else share > 0.5
+        there = picture[place].astype(np.float32)
+        others = there[copper[place] != towards_dark]
+        level = float(np.median(others)) if others.size > 10 else (dark if towards_dark else bright)
+        level += rng.normal(0, 6) if others.size <= 10 else 0.0
+        soft = cv2.GaussianBlur(_shape(rng, side), (0, 0), rng.uniform(0.6, 1.2))
+        new = there * (1 - soft) + level * soft
+        changed = np.abs(new - there) > contrast * 0.4
+        if changed.sum() < _LEAST_PX:
+            continue
+        out, marks = picture.copy(), np.zeros_like(picture)
+        out[place] = np.clip(new + rng.normal(0, 1.5, new.shape) * soft, 0, 255).astype(np.uint8)
+        marks[place] = changed * np.uint8(255)
+        return out, marks
+    return None
+
+
+def _shape(rng: np.random.Generator, side: int) -> Array:
+    """An irregular shape in a square of `side` px: strokes, a ragged blob or spots; 0..1 float32.
+
+    Drawn four times as large, so that thin strokes have soft edges.
+    """
+    large = side * 4
+    ink: Array = np.zeros((large, large), np.uint8)
+    middle = np.array([large / 2, large / 2])
+    kind = rng.random()
+    if kind < 0.45:
+        for _ in range(int(rng.integers(1, 4))):
+            steps = rng.normal(0, side * 0.5, (int(rng.integers(1, 5)), 2))
+            points = np.cumsum(np.vstack([middle + rng.normal(0, side * 0.35, 2), steps]), 0)
+            points = np.clip(points, side * 0.4, side * 3.6).astype(np.int32)
+            thick = int(rng.uniform(2, 6) * 2.8)
+            cv2.polylines(ink, [points], False, 255, thick, cv2.LINE_AA)
+    elif kind < 0.85:
+        corners = int(rng.integers(5, 11))
+        angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+        radii = rng.uniform(0.25, 1.0, corners) * side * rng.uniform(0.6, 1.8)
+        offsets = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
+        points = (middle + offsets * rng.uniform(0.5, 1.0, 2)).astype(np.int32)
+        cv2.fillPoly(ink, [points], 255)
+    else:
+        for _ in range(int(rng.integers(1, 5))):
+            at = tuple(int(v) for v in middle + rng.normal(0, side * 0.5, 2))
+            axes = tuple(int(side * v) for v in rng.uniform(0.15, 0.7, 2))
+            cv2.ellipse(ink, at, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1)
+    turn = cv2.getRotationMatrix2D((large / 2, large / 2), rng.uniform(0, 360), 1.0)
+    ink = cv2.warpAffine(ink, turn, (large, large))
+    return cv2.resize(ink, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
