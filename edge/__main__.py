@@ -12,6 +12,7 @@ import typer
 
 from edge.commands import (
     bench,
+    calibrate,
     doctor,
     footage,
     golden,
@@ -19,6 +20,7 @@ from edge.commands import (
     model,
     provide,
     records,
+    report,
     signing,
     station,
     store,
@@ -34,10 +36,12 @@ app = typer.Typer(
 )
 app.add_typer(station.app)
 app.add_typer(footage.app)
+app.add_typer(report.app)
 app.add_typer(records.app)
 app.add_typer(records.records_app, name="records")
 model.model_app.add_typer(store.store_app)
 model.model_app.add_typer(golden.golden_app)
+model.model_app.add_typer(calibrate.calibrate_app)
 model.model_app.add_typer(provide.provide_app)
 model.model_app.add_typer(signing.signing_app)
 app.add_typer(model.model_app, name="model")

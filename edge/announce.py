@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from edge.core.clock import NS_PER_S
 from edge.core.ports import Recorder
-from edge.core.types import PartRecord
+from edge.core.regions import sized, types_of
+from edge.core.types import PartRecord, Region
 from edge.stats import Tally, is_overrun, spans
 
 STATISTICS_EVERY_NS = NS_PER_S
@@ -21,9 +22,20 @@ Send = Callable[[Literal["verdict", "event", "statistics"], dict[str, Any]], Non
 class Announcer:
     """A recorder that publishes each part and event, and the statistics once a second."""
 
-    def __init__(self, send: Send, station: str, status: Callable[[], dict[str, Any]]) -> None:
-        """status: the station's state and counts, for the statistics."""
+    def __init__(
+        self,
+        send: Send,
+        station: str,
+        status: Callable[[], dict[str, Any]],
+        *,
+        mm_per_px: float = 0.0,
+    ) -> None:
+        """status: the station's state and counts, for the statistics.
+
+        mm_per_px: the station's scale, 0 without one.
+        """
         self._send, self._station, self._status = send, station, status
+        self._mm_per_px = mm_per_px
         self._tally = Tally()
         self._next_ns = 0
 
@@ -43,11 +55,17 @@ class Announcer:
                 "fault": decision.fault,
                 "score": decision.score,
                 "regions": [(r.x, r.y, r.width, r.height, r.area_px) for r in decision.regions],
+                "region_types": types_of(decision.regions),
+                "region_areas_mm2": self._areas_mm2(decision.regions),
                 "applied": record.applied,
                 "latency_ms": round(timed[0], 3) if timed else None,
                 "overrun": is_overrun(record),
             },
         )
+
+    def _areas_mm2(self, regions: tuple[Region, ...]) -> list[float | None]:
+        scale = self._mm_per_px
+        return [one.area_mm2 for one in sized(regions, scale)] if scale else []
 
     def event(self, kind: str, part: int, detail: str) -> None:
         self._tally.event(kind, part, detail)

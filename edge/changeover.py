@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from edge.core.clock import utc_ns
 from edge.core.config import ProbationOptions
 from edge.core.errors import EdgeError
 from edge.core.types import Answer, Decision, Fault, PartRecord, Prediction
@@ -25,8 +26,9 @@ from models.crew import Crew
 from models.engine import WorkerEngine
 from models.package import Package
 from models.probation import Counts, Probation, Recent
-from models.station_state import Step
+from models.station_state import StationState, Step, ref_of
 from models.store import address
+from models.store_files import utc_text
 
 Verb = Literal["activate", "shadow", "promote", "rollback"]
 Stage = Literal["queued", "starting", "gating", "swapping", "done", "refused"]
@@ -56,6 +58,14 @@ class _Prepared(NamedTuple):
     package: Package
     chain: tuple[Crew, ...]
     left_out: Mapping[str, str]
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    """What served until it broke its limits on probation; package as the store names it."""
+
+    package: str
+    reason: str
+    at_utc: str
 
 
 class Ways(NamedTuple):
@@ -92,12 +102,13 @@ class Changeover:
         *,
         previous: Package | None = None,
         probation: Counts | None = None,
+        rolled_back: RolledBack | None = None,
     ) -> None:
         """previous: where a rollback leads. probation: what active, on probation already, is held
-        against.
+        against. rolled_back: in whose place active serves.
         """
         self._engine, self._options, self._ways = engine, options, ways
-        self._active, self._previous = active, previous
+        self._active, self._previous, self._rolled_back = active, previous, rolled_back
         self._candidate: Package | None = None
         self._agreement: Agreement | None = None
         self._recent = Recent()
@@ -199,6 +210,7 @@ class Changeover:
             "previous": named(self._previous) if self._previous else None,
             "shadow": shadow,
             "probation": probation.status() if probation else None,
+            "rolled_back": self._rolled_back and msgspec.structs.asdict(self._rolled_back),
             "degraded": bool(self._engine.degraded),
             "degraded_reason": self._engine.degraded,
             "golden_rounds": self._engine.golden.rounds,
@@ -260,6 +272,10 @@ class Changeover:
         self._active, task.stage = new, "done"
         self._provider = self._engine.serving.provider
         is_back = task.verb == "rollback"
+        broke_limits = is_back and task.who == ITSELF
+        self._rolled_back = (
+            RolledBack(str(ref_of(old)), task.reason, utc_text(utc_ns())) if broke_limits else None
+        )
         # One that has not passed its probation is no way back, and nothing to be held against.
         has_passed = self._probation is None or self._previous is None
         if is_back:
@@ -377,6 +393,15 @@ class Changeover:
             self._prepared.append(task)
         else:
             self._prepared.append(_Prepared(task, package, chain, left_out))
+
+
+def rolled_back(state: StationState) -> RolledBack | None:
+    """What the station itself replaced by the package that is active now; None if it did not."""
+    changes = (one for one in reversed(state.history) if one.verb not in ("shadow", "keep"))
+    last = next(changes, None)
+    if last is None or last.verb != "rollback" or last.who != ITSELF:
+        return None
+    return RolledBack(last.old, last.reason, last.at_utc)
 
 
 def _work(jobs: _Jobs) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from edge import realtime
 from edge.core.clock import NS_PER_S
-from edge.core.config import Station
+from edge.core.config import EngineOptions, Station
 from edge.core.errors import PackageError
 from edge.core.pool import FramePool
 from edge.core.process import python_module
@@ -20,6 +20,7 @@ from models.crew import Command, Crew
 from models.exchange import WorkerPlan
 from models.found import Found, survey
 from models.package import Package
+from models.tiles import lanes_of
 
 WORKER = ("models.worker",)
 
@@ -45,9 +46,17 @@ def crews_of(
             _serving(model, provider, station.engine.threads),
             _command(model, provider, station, pool, worker, shadow, found),
             0 if shadow else _keep_warm_ns(provider, station),
+            model.model_bytes,
         )
         for provider in chain
     )
+
+
+def session_threads(engine: EngineOptions, provider: str) -> int:
+    """Threads of one session of a worker, which is what its provider builds for: of one lane where
+    frames are judged in tiles.
+    """
+    return lanes_of(provider, engine.threads).threads if engine.tiles else engine.threads
 
 
 def check_fits(model: Package, into: Package) -> None:
@@ -75,6 +84,8 @@ def _serving(model: Package, provider: str, threads: int) -> Serving:
         precision=manifest.precision,
         pass_below=manifest.thresholds.pass_below,
         fail_from=manifest.thresholds.fail_from,
+        map_threshold=manifest.outputs.map_threshold if manifest.outputs.map else None,
+        type_names=manifest.outputs.type_names,
     )
 
 
@@ -94,7 +105,8 @@ def _command(
     found: Found | None,
 ) -> Command:
     engine = station.engine
-    cache = engines(model, provider, engine.threads, folder=engine.cache, found=found)
+    threads = session_threads(engine, provider)
+    cache = engines(model, provider, threads, folder=engine.cache, found=found)
 
     def command(socket_fd: int, gently: bool) -> list[str]:
         cpus = realtime.engine_cpus(station.realtime, engine.threads)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edge.changeover import Changeover, Ways
+from edge.changeover import Changeover, RolledBack, Ways, rolled_back
 from edge.core.clock import NS_PER_MS
-from edge.core.config import AUTO, Station
+from edge.core.config import AUTO, EngineOptions, Station
 from edge.core.errors import EdgeError
 from edge.core.pool import FramePool
 from edge.core.types import Answer, Decision
 from edge.crews import check_fits, crews_of
+from models import certificate
 from models import package as packages
 from models.choose import chosen
 from models.crew import Crew
 from models.engine import WorkerEngine
+from models.found import survey
 from models.package import Package
 from models.probation import Counts
+from models.providers import REFERENCE, available
 from models.resolve import check_pin, resolve
 from models.signature import admit
 from models.station_state import Step
 from models.store import Store, at_address
-from models.tiles import lanes_of, rounds, shown
+from models.tiles import SIDE_BY_SIDE, Lanes, lanes_of, rounds, shown
 from models.tryout import gently
 
 # From a part's trigger to its command without session.run: 1 ms on two quiet cores, p99 (bench).
@@ -37,6 +40,7 @@ def first_package(station: Station, keys: Path) -> tuple[Package, str]:
     """
     found, why = resolve(station, Store.at(station.engine.store))
     admit(found, station.engine, keys)
+    certificate.admit(found, station.engine)
     return shown(found, station.engine.tiles), why
 
 
@@ -61,9 +65,14 @@ def admitted(station: Station, model: Package, tell: Callable[[str], None]) -> P
     """
     engine = station.engine
     budget_ms = station.deadline(0).decide_by_ns / NS_PER_MS - AROUND_SESSION_MS
-    threads = engine.threads
+    threads, seen = engine.threads, None
     if engine.tiles:  # a trial is of one tile, on one of the sessions that share them
-        lanes = lanes_of(engine.providers[0], threads)
+        names = engine.providers
+        if AUTO in names or len(names) > 1:
+            seen = survey()
+            asked = available(seen) if AUTO in names else names
+            names = tuple(name for name in asked if name in available(seen))
+        lanes = _lanes(engine, names)
         tile = packages.load(model.path, content_sha256=model.content_sha256).manifest
         budget_ms, threads = budget_ms / rounds(tile, engine.tiles, lanes), lanes.threads
     choice = chosen(
@@ -74,6 +83,7 @@ def admitted(station: Station, model: Package, tell: Callable[[str], None]) -> P
         tell=tell,
         measure=engine.measure,
         folder=engine.cache,
+        found=seen,
     )
     for rated in choice.chain:
         if rated.p99_ms is not None:
@@ -81,6 +91,18 @@ def admitted(station: Station, model: Package, tell: Callable[[str], None]) -> P
     # What "auto" left out was its own choice, and is missed by nobody.
     left_out = {} if AUTO in engine.providers else choice.refused
     return Providers(tuple(rated.provider for rated in choice.chain), left_out)
+
+
+def _lanes(engine: EngineOptions, names: Sequence[str]) -> Lanes:
+    """How tiles are shared in the trials of a chain, of which all have the same threads.
+
+    Side by side where everybody does that; else as by those who do not: one session, with the least
+    time for a tile. So what a trial builds is what its worker looks for, by
+    edge.crews.session_threads: of one installation either no provider that builds runs side by
+    side, or all do.
+    """
+    alone = next((name for name in names if name not in SIDE_BY_SIDE), "")
+    return lanes_of(alone or REFERENCE, engine.threads)
 
 
 class Way(NamedTuple):
@@ -102,7 +124,7 @@ class Way(NamedTuple):
         choice = chosen(
             model,
             names[0] if len(names) == 1 else names,  # one needs no trial, unless it builds
-            engine.threads,
+            _lanes(engine, names).threads if engine.tiles else engine.threads,
             0.0,
             tell=lambda line: None,
             measure="never",
@@ -135,6 +157,7 @@ def changeover(
         package = shown(at_address(address), options.tiles)
         check_pin(options, package)
         admit(package, options, way.keys)
+        certificate.admit(package, options)
         check_fits(package, model)
         return package
 
@@ -150,10 +173,10 @@ def changeover(
         return ""
 
     try:
-        previous, probation = _before(store, way.station, model)
+        previous, probation, left = _before(store, way.station, model)
     except EdgeError as error:  # the package that serves is not in question
         event("store", 0, f"no way back: {error}")
-        previous = probation = None
+        previous = probation = left = None
     return Changeover(
         engine,
         model,
@@ -169,15 +192,20 @@ def changeover(
         ),
         previous=previous,
         probation=probation,
+        rolled_back=left,
     )
 
 
-def _before(store: Store, station: Station, model: Package) -> tuple[Package | None, Counts | None]:
-    """Where a rollback leads that is asked of this start, and a probation that goes on."""
+def _before(
+    store: Store, station: Station, model: Package
+) -> tuple[Package | None, Counts | None, RolledBack | None]:
+    """Where a rollback leads that is asked of this start, a probation that goes on, and what the
+    station was rolled back from.
+    """
     state = store.state(station.name)
     active = state.active if state and state.model == station.engine.model else None
     if state is None or active is None or active.content_sha256 != model.content_sha256:
-        return None, None
+        return None, None, None
     previous = state.previous
     found = store.holding(previous.content_sha256, previous.file_sha256) if previous else None
-    return found and shown(found, station.engine.tiles), state.probation
+    return found and shown(found, station.engine.tiles), state.probation, rolled_back(state)

@@ -45,12 +45,25 @@ class Running(Protocol):
 class Service:
     """Answers people and systems about one station, between the turns of its loop."""
 
-    def __init__(self, name: str, desk: Desk, notify: Notify, publisher: Publisher | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        desk: Desk,
+        notify: Notify,
+        publisher: Publisher | None,
+        *,
+        mm_per_px: float = 0.0,
+    ) -> None:
+        """mm_per_px: the station's scale, for what is published; 0 without one."""
         self._name, self._desk, self._notify, self._publisher = name, desk, notify, publisher
         self._station: Running | None = None
         self._stop = self._stop_told = False
         self._state = ""
-        self.announcer = Announcer(publisher.send, name, self._status) if publisher else None
+        self.announcer = (
+            Announcer(publisher.send, name, self._status, mm_per_px=mm_per_px)
+            if publisher
+            else None
+        )
 
     def stop(self, signum: int, frame: object) -> None:
         """A signal's way in: no further trigger, open parts are finished."""
@@ -156,7 +169,7 @@ def serving(station: Station, fanout: Fanout, keys: Path) -> Iterator[Service]:
         stack.callback(desk.close)
         notify = Notify.from_environment()
         stack.callback(notify.close)
-        service = Service(station.name, desk, notify, publisher)
+        service = Service(station.name, desk, notify, publisher, mm_per_px=station.mm_per_px)
         if service.announcer:
             fanout.recorders.append(service.announcer)
         for signum in (signal.SIGTERM, signal.SIGINT):

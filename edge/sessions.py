@@ -48,6 +48,9 @@ def session_of(
         lot=station.records.lot,
         map_shape=manifest.outputs.map_shape,
         cell_px=manifest.outputs.cell_px,
+        map_threshold=manifest.outputs.map_threshold if manifest.outputs.map else None,
+        type_names=manifest.outputs.type_names,
+        mm_per_px=station.mm_per_px,
         virtual=virtual,
     )
 

@@ -58,7 +58,8 @@ class DecisionDigest:
     """`decisions_sha256`: one line a part in trigger order, without times or random ids.
 
     sequence, verdict, action, cause (with its fault), score as float32 hex, regions as
-    integers; the same footage on the same provider gives the same digest.
+    integers, each with its type where it has one; the same footage on the same provider gives the
+    same digest.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,8 @@ class DecisionDigest:
         score = "-" if decision.score is None else struct.pack(">f", decision.score).hex()
         cause = decision.cause if decision.fault is None else f"{decision.cause}:{decision.fault}"
         regions = ";".join(
-            f"{r.x},{r.y},{r.width},{r.height},{r.area_px}" for r in decision.regions
+            f"{r.x},{r.y},{r.width},{r.height},{r.area_px}{r.type and f',{r.type}'}"
+            for r in decision.regions
         )
         verdict = decision.verdict or "-"
         fields = (str(record.number), verdict, decision.action, cause, score, regions)

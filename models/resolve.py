@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from edge.core.config import EngineOptions, Station
 from edge.core.errors import PackageError
 from models import package as packages
@@ -37,15 +39,27 @@ def resolve(station: Station, store: Store) -> tuple[Package, str]:
     return found, why + passed_over
 
 
+def meant(text: str, folder: str | Path = "") -> Package:
+    """The package that a person means: a file (.onnx), or what a station would begin with that has
+    the text as engine.model and no state. Nothing is installed.
+
+    folder: the store's, as models.store.Store.at. PackageError, with all names there are, where
+    the text is none of them.
+    """
+    if text.endswith(".onnx"):
+        return packages.load(text)
+    return _named(text, Store.at(folder))[0]
+
+
 def installed(text: str, store: Store) -> Package:
-    """The package that a person names, from the store; one of the zoo is installed for that."""
+    """The package that a person names, from the store; one of the zoo is installed for that.
+
+    PackageError as of `meant`, and for a file, which is to be installed first.
+    """
     if text.endswith(".onnx"):
         raise PackageError(f"{text}: a file is installed first: edge model install {text}")
-    return (
-        _named(text, store)[0]
-        if store.matching(text)
-        else store.install(_of_the_zoo(text, store).path)
-    )
+    found = meant(text, store.folder)
+    return found if store.matching(text) else store.install(found)
 
 
 def check_pin(options: EngineOptions, package: Package) -> None:
@@ -80,12 +94,14 @@ def _pinned(text: str, pin: str, store: Store) -> tuple[Package, str]:
 
 def _of_the_zoo(text: str, store: Store, pin: str = "") -> Package:
     name, _, version = text.partition("@")
-    if name not in packages.zoo_index():
-        installed = ", ".join(f"{one.name}@{one.version}" for one in store.installed())
-        zoo = ", ".join(sorted(packages.zoo_index()))
-        there = f"installed in {store.folder}: {installed or 'none'}; in the zoo: {zoo}"
-        raise PackageError(f"no package named {text!r}; {there}")
-    found = packages.find(name, content_sha256=pin or None)
-    if version not in ("", found.manifest.version):
-        raise PackageError(f"no package {text!r}; the zoo has {name}@{found.manifest.version}")
-    return found
+    if name in packages.zoo_index():
+        found = packages.find(name, content_sha256=pin or None)
+        if version in ("", found.manifest.version):
+            return found
+    there = ", ".join(f"{one.name}@{one.version}" for one in store.installed())
+    shipped = (packages.find(name).manifest for name in sorted(packages.zoo_index()))
+    zoo = ", ".join(f"{one.name}@{one.version}" for one in shipped)
+    raise PackageError(
+        f"no package named {text!r}; installed in {store.folder}: {there or 'none'}; "
+        f"in the zoo: {zoo}"
+    )

@@ -64,23 +64,22 @@ class Roster:
         """Block until every worker is warm; EngineError with their own words if none can serve.
 
         The standby too: started beside the first parts, it would take the processor from them. A
-        provider that cannot serve is left out where the chain has another one.
+        provider that cannot serve is left out where the chain has another one. One worker that is
+        warm serves without a standby, which is told, and tried again beside its parts: but not
+        where the standby failed for what the package is.
         """
         self._complete(gently=False)
         while self._starting:
-            news = self._keeper.next_start(timeout_s)
-            if news is None:
-                raise EngineError(f"no engine worker was ready within {timeout_s:g} s")
-            if isinstance(news, Ready) and (late := self._too_slow(news)):
-                self._dismiss(self._taken_on(news))
-                news = Lost(late, news.crew)
-            if isinstance(news, Ready):
-                self._starting.remove(news.crew)
-                self.workers.append(self._taken_on(news))
-            elif self._give_up(news.crew, news.detail):
+            lost = self._next_start(timeout_s)
+            if lost is None:
+                continue
+            if self._give_up(lost.crew, lost.detail):
                 self._complete(gently=False)
+            elif self.workers and not _is_of_the_package(lost):
+                self._begin_without(lost.detail)
+                break
             else:
-                raise EngineError(self._no_start(news.detail), news.whole.splitlines()[1:])
+                raise EngineError(self._no_start(lost.detail), lost.whole.splitlines()[1:])
         self.in_order()
 
     @property
@@ -185,6 +184,30 @@ class Roster:
         self._keeper.close()
 
     # ---- workers that come ----
+
+    def _next_start(self, timeout_s: float) -> Lost | None:
+        """The next worker that is not to serve, None when one is warm: while no part can come."""
+        news = self._keeper.next_start(timeout_s)
+        if news is None:
+            return Lost(f"no engine worker was ready within {timeout_s:g} s", self._starting[0])
+        is_wanted = news.crew in self._starting  # else given up, for it took too long
+        if isinstance(news, Lost):
+            return news if is_wanted else None
+        worker, late = self._taken_on(news), self._too_slow(news)
+        if late or not is_wanted:
+            self._dismiss(worker)
+            return Lost(late, news.crew) if is_wanted else None
+        self._starting.remove(news.crew)
+        self.workers.append(worker)
+        return None
+
+    def _begin_without(self, why: str) -> None:
+        """No standby yet: it is tried again, gently now."""
+        self.failures += 1
+        self._event("standby", 0, f"none to begin with: {why}")
+        for crew in self._starting:
+            self._keeper.withdraw(crew)
+            self._keeper.spawn(crew, self.failures, gently=True)
 
     def _welcome(self, ready: Ready) -> None:
         worker, swap = self._taken_on(ready), self._swap
@@ -293,3 +316,8 @@ class Roster:
         """The first worker serves from now on: what is measured is measured of its crew."""
         if self.workers:
             self.times = self.workers[0].times
+
+
+def _is_of_the_package(lost: Lost) -> bool:
+    """A worker broke the gate, which alone has a table to show, or its package was altered."""
+    return len(lost.whole.splitlines()) > 1 or not lost.crew.is_as_admitted

@@ -31,6 +31,7 @@ from models.package import Package
 from models.providers import REFERENCE, Setup, require
 from models.rated import Rated, next_look, timed
 from models.session import BoundSession, here
+from models.tiles import batched
 from models.tryout import Ended, Plan, Said
 
 SLOTS = 8  # pictures that take turns, as many as a station's pool has slots
@@ -68,7 +69,8 @@ def _rated(plan: Plan, say: Callable[[Said], None]) -> Rated:
             f"{manifest.name} has no golden set to hold its scores against; "
             f"it may serve on {REFERENCE} only (`edge model golden` makes one)"
         )
-    pool = FramePool.create(manifest.views, SLOTS)
+    views = batched(manifest.views, manifest.tiling.batch)  # a picture fills its batch
+    pool = FramePool.create(views, SLOTS)
     cache = Path(plan.cache) if plan.cache else None
     setup = Setup(plan.threads, manifest.precision, cache, plan.device)
     allowed = sorted(os.sched_getaffinity(0))
@@ -77,7 +79,7 @@ def _rated(plan: Plan, say: Callable[[Said], None]) -> Rated:
     say(Said("building" if row.builds else "loading"))
     began_ns = now_ns()
     session = BoundSession(
-        model.model_bytes(), manifest.views, pool, plan.provider, plan.threads, helpers,
+        model.model_bytes(), views, pool, plan.provider, plan.threads, helpers,
         setup=setup,
     )  # fmt: skip
     if session.left_over:

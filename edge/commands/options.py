@@ -13,6 +13,16 @@ from edge.core.errors import EdgeError
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
 
 
+StoreFolder = Annotated[
+    str, typer.Option("--store", help="The store's folder; else $EDGE_STORE, or the machine's own.")
+]
+_NAMES = "NAME, NAME@VERSION, or 8 and more digits of the content's digest."
+Model = Annotated[str, typer.Argument(help=_NAMES)]  # of the store, or the zoo
+_FILE_TOO = f"A package file, or of the store or the zoo {_NAMES}"
+FileOrModel = Annotated[str, typer.Argument(help=_FILE_TOO)]
+FileOrModelOption = Annotated[str, typer.Option("--model", help=_FILE_TOO)]
+
+
 class Provider(StrEnum):
     """What the model runs on."""
 

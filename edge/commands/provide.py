@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.commands.options import JsonFile, Provider, check_json, write_json
+from edge.commands.options import (
+    FileOrModel,
+    FileOrModelOption,
+    JsonFile,
+    Provider,
+    StoreFolder,
+    check_json,
+    write_json,
+)
 from edge.core.errors import EdgeError
+
+if TYPE_CHECKING:
+    from models.package import Package
 
 provide_app = typer.Typer()
 
@@ -19,26 +30,32 @@ Cache = Annotated[str, typer.Option(help="Folder for what is built; the user's c
 
 @provide_app.command()
 def prepare(
-    model: Annotated[str, typer.Argument(help="A package file, or a name in the zoo.")],
+    model: FileOrModel,
     provider: Providers = None,
     threads: Annotated[int, typer.Option(min=1, max=64, help="As the station file.")] = 2,
+    tiled: Annotated[
+        bool, typer.Option("--tiled", help="For a station file with [engine.tiles].")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=1, help="For one provider, seconds.")] = 900.0,
     cache: Cache = "",
+    store: StoreFolder = "",
     again: Annotated[bool, typer.Option("--again", help="Even what is there already.")] = False,
 ) -> None:
     """Build what providers build for this box, before a station needs it: TensorRT's engines,
     OpenVINO's blobs. Judges the golden set on each. Exit code 2 where one asked for may not serve.
     """
-    from models import package
     from models.choose import prepared
     from models.found import survey
     from models.providers import available
+    from models.resolve import meant
+    from models.tiles import lanes_of
 
-    loaded, seen = package.find(model), survey()
+    loaded, seen = meant(model, store), survey()
     names = [one.value for one in provider] if provider else available(seen)
+    is_tiled = tiled or loaded.manifest.tiling.tiles_only
     for name in names:
         rated = prepared(
-            loaded, name, threads,
+            loaded, name, lanes_of(name, threads).threads if is_tiled else threads,
             tell=_progress, folder=cache, timeout_s=timeout, found=seen, again=again,
         )  # fmt: skip
         flips = "no golden set" if rated.flips is None else f"{rated.flips} verdicts flipped"
@@ -47,11 +64,12 @@ def prepare(
 
 @provide_app.command("bench")
 def bench_model(
-    model: Annotated[str, typer.Option(help="A package file, or a name in the zoo.")],
+    model: FileOrModelOption,
     provider: Providers = None,
     threads: Annotated[str, typer.Option(help="Numbers with commas between them.")] = "1,2",
     runs: Annotated[int, typer.Option(min=25, max=1_000_000, help="Of each row.")] = 1000,
     cache: Cache = "",
+    store: StoreFolder = "",
     json: JsonFile = None,
 ) -> None:
     """Time a package and its FP32 twin on every provider there is, and hold their scores against
@@ -60,11 +78,11 @@ def bench_model(
     from rich.console import Console
 
     from bench.latency.box.matrix import describe, matrix
-    from models import package
+    from models.resolve import meant
 
     check_json(json)
     found = matrix(
-        package.find(model),
+        _beside_its_twin(meant(model, store)),
         providers=[one.value for one in provider] if provider else None,
         threads=_threads(threads),
         runs=runs,
@@ -73,6 +91,16 @@ def bench_model(
     )
     Console().print(describe(found))
     write_json(json, found)
+
+
+def _beside_its_twin(package: Package) -> Package:
+    """In place of a store's file the zoo's of the same content: a store has no twins."""
+    from models.package import find, zoo_index
+    from models.store_files import store_of
+
+    name = package.manifest.name
+    _, shipped = zoo_index().get(name, ("", ""))
+    return find(name) if shipped == package.content_sha256 and store_of(package.path) else package
 
 
 def _progress(line: str) -> None:

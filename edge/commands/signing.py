@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edge.commands.options import FileOrModel, StoreFolder
 from edge.core.errors import PackageError
 
 signing_app = typer.Typer()  # of `edge model`
@@ -65,24 +66,33 @@ def sign(
 
 @signing_app.command()
 def verify(
-    file: Annotated[str, typer.Argument(help="A package file, or a name in the zoo.")],
+    model: FileOrModel,
+    store: StoreFolder = "",
     trusted: Annotated[
         list[str] | None, typer.Option(help="A public key or .pub file; one of them has signed.")
     ] = None,
 ) -> None:
     """Say what a package is and who signed it; exit code 2 unless all of it holds."""
-    from models import package, signature
+    from models import signature
+    from models.certificate import certificate_text
+    from models.resolve import meant
 
-    loaded = package.find(file)
+    loaded = meant(model, store)
     keys = signature.trusted_keys(trusted or (), Path())
     found = signature.check(loaded, keys) if keys else signature.signed(loaded)
     typer.echo(f"{loaded.manifest.name} {loaded.manifest.version}: {loaded.path}, intact")
     typer.echo(f"content_sha256 {loaded.content_sha256}")
+    promised = certificate_text(loaded)
+    for line in promised:
+        typer.echo(f"certificate: {line}")
     if found is None:
-        typer.echo("not signed")
+        anybody = ": anybody can have written its certificate" if promised else ""
+        typer.echo(f"not signed{anybody}")
         return
     typer.echo(f"signed by {found.public}{f' ({found.who})' if found.who else ''}, {found.at}")
     typer.echo("a trusted key" if keys else "whose key that is, --trusted checks")
+    if promised:
+        typer.echo("the certificate is signed with it")
 
 
 def _put(data: bytes, file: Path, out: Path | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.commands.options import JsonFile, check_json, write_json
+from edge.commands.options import JsonFile, Model, StoreFolder, check_json, write_json
 from edge.core.errors import PackageError
 
 if TYPE_CHECKING:
@@ -15,17 +15,11 @@ if TYPE_CHECKING:
 
 store_app = typer.Typer()  # of `edge model`
 
-StoreFolder = Annotated[
-    str, typer.Option("--store", help="The store's folder; else $EDGE_STORE, or the machine's own.")
-]
 Station = Annotated[str, typer.Option(help="The station's name, from its file.")]
 Reason = Annotated[str, typer.Option(help="Recorded with who asked.")]
 WaitS = Annotated[
     float, typer.Option("--wait", min=0, max=86_400, help="Seconds until it is done; 0: only ask.")
 ]
-MODEL = "NAME, NAME@VERSION, or 8 and more digits of the content's digest."
-Model = Annotated[str, typer.Argument(help=MODEL)]
-MaybeModel = Annotated[str, typer.Argument(help=MODEL)]
 
 
 @store_app.command("list")
@@ -92,7 +86,7 @@ def activate(
 
 @store_app.command()
 def shadow(
-    model: MaybeModel = "",
+    model: Model = "",
     station: Station = "station",
     off: Annotated[bool, typer.Option("--off", help="End it.")] = False,
     reason: Reason = "",
@@ -107,7 +101,7 @@ def shadow(
 
 @store_app.command()
 def promote(
-    model: MaybeModel = "",
+    model: Model = "",
     station: Station = "station",
     reason: Reason = "",
     wait: WaitS = 600.0,

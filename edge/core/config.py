@@ -31,7 +31,15 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of a configuration file; a key that is not declared is refused."""
 
 
-class SyntheticOptions(Section, frozen=True, tag_field="source", tag="synthetic"):
+class _Camera(Section, frozen=True, kw_only=True, tag_field="source"):
+    """What every source has."""
+
+    # Of the picture that is judged, which is the one in evidence: after the view's `fit`. None:
+    # that of [pose] where there is one, else sizes are told in pixels alone.
+    mm_per_px: Positive | None = None
+
+
+class SyntheticOptions(_Camera, frozen=True, tag="synthetic"):
     """Machined parts on a belt, drawn from a seed."""
 
     seed: Annotated[int, Meta(ge=0)] = 10_000
@@ -40,7 +48,7 @@ class SyntheticOptions(Section, frozen=True, tag_field="source", tag="synthetic"
     defect_share: Annotated[float, Meta(ge=0, le=1)] = 0.1
 
 
-class FootageOptions(Section, frozen=True, tag_field="source", tag="footage"):
+class FootageOptions(_Camera, frozen=True, tag="footage"):
     """A data-set folder, a footage.csv, a folder of images or a video, at its own pace."""
 
     path: str
@@ -48,7 +56,7 @@ class FootageOptions(Section, frozen=True, tag_field="source", tag="footage"):
     rate_hz: Rate = 20.0  # where the footage has no times of its own
 
 
-class OpenCvOptions(Section, frozen=True, tag_field="source", tag="opencv"):
+class OpenCvOptions(_Camera, frozen=True, tag="opencv"):
     """A camera by device number, a stream by URL, or a video file played as if live."""
 
     device: int | str = 0
@@ -103,6 +111,17 @@ class TileOptions(Section, frozen=True):
     fit_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
+class CertificateOptions(Section, frozen=True):
+    """What a package must have been proven to keep to before it may judge here.
+
+    Rates of units at most, each with the confidence (docs/decisions.md); 1 asks for nothing.
+    """
+
+    escape: Annotated[float, Meta(gt=0, le=1)]  # defective units that pass
+    overkill: Annotated[float, Meta(gt=0, le=1)] = 1.0  # good units that fail or are held
+    confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+
+
 class EngineOptions(Section, frozen=True):
     """What judges a part, and how long it may be silent before it is replaced."""
 
@@ -127,6 +146,7 @@ class EngineOptions(Section, frozen=True):
     check: CheckOptions = CheckOptions()
     require_signature: bool = False  # only a package signed by one of `trusted` may judge here
     trusted: tuple[str, ...] = ()  # public keys: 64 hexadecimal digits, or a .pub file
+    certificate: CertificateOptions | None = None  # of the package; None: none is asked for
 
     def __post_init__(self) -> None:
         if self.require_signature != bool(self.trusted):
@@ -359,6 +379,17 @@ class Station(Section, frozen=True):
         if self.controller.pose_for and self.pose is None:
             keys = "frame, mm_per_px, x_mm, y_mm, z_mm"
             raise ValueError(f"controller.pose_for needs the table [pose]: {keys}")
+        one, other = self.camera.mm_per_px, self.pose and self.pose.mm_per_px
+        if one and other and one != other:
+            raise ValueError(
+                f"camera.mm_per_px {one:g} and pose.mm_per_px {other:g} are of the same picture; "
+                "give one"
+            )
+
+    @property
+    def mm_per_px(self) -> float:
+        """Millimetres to a pixel of the picture that is judged, both ways; 0: nobody said."""
+        return self.camera.mm_per_px or (self.pose.mm_per_px if self.pose else 0.0)
 
     def deadline(self, trigger_ns: int) -> Deadline:
         """A part's instants from its trigger."""

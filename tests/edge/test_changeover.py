@@ -12,12 +12,14 @@ import numpy as np
 import onnx
 import pytest
 
+from edge.changeover import RolledBack, rolled_back
 from edge.core.errors import EdgeError
 from edge.core.process import python_module
 from edge.desk import ask, socket_path
 from edge.historian.records.query import query
 from models import package
 from models.package import seal
+from models.station_state import Change, StationState
 from models.store import Store, address
 
 ZOO = package.find("synthetic-part")
@@ -39,8 +41,11 @@ class Cell:
             f'[controller]\nbind = "{bind}"\n'
             f'[records]\npath = "{folder}/cell.db"\nevidence = false\n'
         )
-        command = python_module("edge", "arm", "--connect", bind)
-        self.arm = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.arm_command = python_module("edge", "arm", "--connect", bind)
+        self.start()
+
+    def start(self) -> None:
+        self.arm = subprocess.Popen(self.arm_command, stdout=subprocess.DEVNULL)
         self.station = subprocess.Popen(
             python_module("edge", "run", str(self.file)),
             stdout=subprocess.PIPE,
@@ -64,7 +69,8 @@ class Cell:
                    package=what.get("package", ""))  # fmt: skip
 
     def models(self) -> dict:
-        return self.ask("status")["models"]
+        """What it says of its packages, once its loop has the time: of a busy machine."""
+        return until(lambda: self.ask("status").get("models"))
 
     def change(self, verb: str, **what: str) -> dict:
         """Ask for a change and wait until it is done or refused: its task."""
@@ -198,3 +204,35 @@ def test_a_package_that_breaks_its_limits_is_rolled_back_by_itself(cell):
     last = until(lambda: (h := cell.store.state(cell.name).history[-1]).verb == "rollback" and h)
     assert last.who == "the station"
     assert "faults in its first" in last.reason
+
+    left = {"package": last.old, "reason": last.reason, "at_utc": last.at_utc}
+    shown = cell.models()["rolled_back"]
+    assert shown | {"at_utc": ""} == left | {"at_utc": ""}  # told a moment before it is written
+    assert shown["package"].startswith("synthetic-part@5 ")
+    assert "T" in shown["at_utc"]
+    cell.end()
+    cell.start()  # as well by the store's word
+    assert cell.started().models()["rolled_back"] == left
+    assert cell.change("activate", package=cell.version("8"))["stage"] == "done"
+    assert cell.models()["rolled_back"] is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], None),
+        ([("activate", "a person")], None),
+        ([("rollback", "a person")], None),
+        ([("rollback", "the station")], "2"),
+        ([("rollback", "the station"), ("shadow", "a person"), ("keep", "the station")], "2"),
+        ([("rollback", "the station"), ("activate", "a person")], None),
+        ([("rollback", "the station"), ("start", "the station")], None),
+    ],
+)
+def test_a_rollback_is_shown_until_another_package_is_active(steps, expected):
+    history = [
+        Change(at_utc=f"{n}", who=who, verb=verb, old="2", new="1", reason="why")
+        for n, (verb, who) in enumerate(steps)
+    ]
+    state = StationState(station="cell", model="part", history=tuple(history))
+    assert rolled_back(state) == (expected and RolledBack(expected, "why", "0"))

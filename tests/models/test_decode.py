@@ -9,21 +9,24 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge.core.types import ViewSpec
+from models import native
 from models.decode import MAX_REGIONS, REGION, Decoder
 from models.manifest import Manifest, Outputs, Thresholds
 
 ROWS, COLUMNS, CELL_PX = 32, 40, 8
 
 
-def decoder() -> Decoder:
+def decoder(types: int = 0, helper: object = native.helper) -> Decoder:
+    knows = {"types": "types", "type_names": tuple(map(str, range(types)))} if types else {}
     return Decoder(
         Manifest(
             name="m",
             version="1",
             views=(ViewSpec("image", "picture", "uint8", (ROWS * CELL_PX, COLUMNS * CELL_PX)),),
-            outputs=Outputs(map_shape=(ROWS, COLUMNS), cell_px=CELL_PX, map_threshold=0.5),
+            outputs=Outputs(map_shape=(ROWS, COLUMNS), cell_px=CELL_PX, map_threshold=0.5, **knows),
             thresholds=Thresholds(pass_below=0.5, fail_from=0.5),
-        )
+        ),
+        helper,
     )
 
 
@@ -49,7 +52,8 @@ def test_a_region_is_given_in_picture_pixels():
     cells[3:5, 10:14] = 0.6
     cells[4, 13] = 0.9
     assert found(cells, out) == (1, False)
-    x, y, width, height, area_px, peak = out[0]
+    x, y, width, height, area_px, peak, kind = out[0]
+    assert kind == 0
     assert (x, y, width, height, area_px) == (80, 24, 32, 16, 8 * 64)
     assert peak == np.float32(0.9)
 
@@ -87,6 +91,29 @@ def test_more_than_64_regions_overflow_and_keep_the_largest_peaks(regions, overf
         cells[place] = 0.5 + rank / 1000
     assert found(cells, out) == (MAX_REGIONS, overflow)
     assert out["peak"].min() == pytest.approx(0.5 + (regions - MAX_REGIONS) / 1000)
+
+
+@pytest.mark.parametrize("helper", [native.helper, None], ids=["compiled", "python"])
+@pytest.mark.parametrize(
+    ("values", "types", "kind"),
+    [
+        ((0.6, 0.6, 0.6), (3, 3, 1), 3),
+        ((0.5, 0.5, 1.5), (3, 3, 1), 1),  # two cells of one type, a stronger one of another
+        ((0.5, 0.5, 1.0), (3, 3, 1), 1),  # as much of both: the lower number
+        ((0.9, 0.9, 0.5), (0, 0, 2), 2),  # cells that show nothing have no say
+        ((0.9, 0.9, 0.5), (4, 255, 2), 2),  # nor have those that say what nobody named
+        ((0.9, 0.9, 0.9), (0, 0, 0), 0),
+        ((0.9, 0.9, 0.4), (0, 0, 2), 0),  # a cell below the threshold is of no region
+    ],
+)
+def test_a_region_has_the_type_with_most_of_its_map(helper, values, types, kind):
+    cells, out = blank()
+    said = np.full((ROWS, COLUMNS), 2, np.uint8)  # what is said beside the region does not count
+    cells[4, 6:9], said[4, 6:9] = values, types
+    out["type"] = 99
+    assert decoder(3, helper).regions(cells, out, said)[1:] == (1, False)
+    assert out[0]["type"] == kind
+    assert (out[1:]["type"] == 99).all()
 
 
 @given(hnp.arrays(np.float32, (ROWS, COLUMNS), elements=st.floats(0, 1, width=32)))

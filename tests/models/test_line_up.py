@@ -216,6 +216,80 @@ def test_where_none_of_a_chain_can_start_every_reason_is_told(line, tiny_package
         line.start(*broken)
 
 
+class Turns:
+    """A crew of which each worker is started by the next command; the last one is for all more."""
+
+    def __init__(self, *crews: Crew) -> None:
+        self.crews, self.started = list(crews), 0
+
+    def crew(self, **changes) -> Crew:
+        return self.crews[0]._replace(command=self.command, **changes)
+
+    def command(self, fd: int, gently: bool) -> list[str]:
+        self.started += 1
+        return self.crews[min(self.started, len(self.crews)) - 1].command(fd, gently)
+
+
+def test_a_station_begins_with_one_worker_and_tries_for_the_standby(line, tiny_package):
+    good = crew(tiny_package, line.pool)
+    turns = Turns(good, rogue("dies_at_birth"), rogue("dies_at_birth"), good)
+    engine = line.start(turns.crew())
+    assert (engine.warm, engine.trouble, engine.degraded) == (1, "", "")
+    assert line.told("standby") == [
+        "none to begin with: the engine worker ended before it was ready"
+    ]
+    assert line.judged().outcome.score == pytest.approx(0.2)
+    line.until(lambda: engine.warm == 2)
+    assert turns.started == 4
+    assert len(line.told("worker_lost")) == 1
+
+
+def test_a_standby_with_a_trouble_of_its_own_is_no_reason_not_to_begin(line, tiny_package):
+    """Out of memory, say: in the worker's own words, and nothing that is wrong with the package."""
+    good = crew(tiny_package, line.pool)
+    turns = Turns(good, crew(tiny_package, line.pool, slots=10**6), good)
+    engine = line.start(turns.crew())
+    assert engine.warm == 1
+    assert len(line.told("standby")) == 1
+    line.until(lambda: engine.warm == 2)
+
+
+def test_a_standby_that_hangs_at_its_start_keeps_nobody_out_for_ever(line, tiny_package):
+    good = crew(tiny_package, line.pool)
+    hanging = Crew(good.serving, lambda fd, gently: ["sleep", "60"])
+    pool = line.pool
+    line.engine = WorkerEngine(
+        pool, [Turns(good, hanging, good).crew()], hang_ns=NS_PER_S, event=line._event
+    )
+    line.engine.start(timeout_s=3.0)
+    assert line.told("standby") == ["none to begin with: no engine worker was ready within 3 s"]
+    assert line.judged().outcome.score == pytest.approx(0.2)
+
+
+def test_a_standby_that_is_too_slow_is_done_without(line, tiny_package, with_golden):
+    good, late = crew(with_golden(), line.pool), rogue("slow_golden")
+    engine = line.start(Turns(good, late, good).crew(), budget_ns=NS_PER_S)
+    assert engine.warm == 1
+    assert "golden picture" in line.told("standby")[0]
+
+
+@pytest.mark.parametrize(
+    ("why", "words"), [("gate", "golden set of"), ("altered", "changed since the station read it")]
+)
+def test_where_the_package_is_the_reason_nobody_begins(line, with_golden, why, words):
+    good = crew(path := with_golden(), line.pool)
+    admitted, other = package.load(path), with_golden("other", off=0.3)
+
+    def altered(fd: int, gently: bool) -> list[str]:
+        path.write_bytes(other.read_bytes())
+        return good.command(fd, gently)
+
+    bad = crew(other, line.pool) if why == "gate" else good._replace(command=altered)
+    with pytest.raises(EngineError, match=words):
+        line.start(Turns(good, bad).crew(read=admitted.model_bytes))
+    assert not line.told("standby")
+
+
 def test_a_slow_answer_is_no_reason_to_give_a_provider_up(line, tiny_package):
     chain = crew(tiny_package, line.pool, "openvino"), crew(tiny_package, line.pool)
     engine = line.start(*chain, hang_ns=5 * NS_PER_S)

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edge.core.errors import PackageError
 from edge.core.types import Verdict, ViewSpec
 from models import package
-from models.manifest import Bound, Envelope, Manifest, Outputs, Pictures, Thresholds
-from models.protobuf import entry
+from models.manifest import Bound, Envelope, Manifest, Outputs, Pictures, Thresholds, checked
+from models.protobuf import FormatError, entry
 
 VIEW = ViewSpec("image", "picture", "uint8", (8, 8))
 MANIFEST = Manifest(
@@ -203,6 +203,38 @@ def test_a_manifest_that_contradicts_itself_is_refused(reason: str) -> None:
     manifest = msgspec.structs.replace(MANIFEST, **CONTRADICTIONS[reason])
     with pytest.raises(PackageError, match=reason):
         package.seal(model_bytes(), manifest)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("picture", (256, 256)),  # nothing to be moved to
+        ("reference", (256, 255)),
+        ("reference", (256, 256, 3)),
+    ],
+)
+def test_only_a_gray_reference_of_the_picture_s_shape_is_registered(kind, shape) -> None:
+    picture = ViewSpec("image", "picture", "uint8", (256, 256))
+    other = ViewSpec("other", kind, "uint8", shape, align="affine")
+    manifest = msgspec.structs.replace(MANIFEST, views=(picture, other))
+    with pytest.raises(FormatError, match="view other: align affine takes a gray reference"):
+        checked(msgspec.json.encode(manifest))
+
+
+def test_a_reference_too_small_to_register_is_refused() -> None:
+    views = tuple(
+        ViewSpec(name, kind, "uint8", (127, 300), align=align)
+        for name, kind, align in (("i", "picture", "none"), ("r", "reference", "affine"))
+    )
+    with pytest.raises(FormatError, match="sides of at least 128 px"):
+        checked(msgspec.json.encode(msgspec.structs.replace(MANIFEST, views=views)))
+
+
+def test_views_of_packages_before_registration_are_read() -> None:
+    manifest = msgspec.json.decode(msgspec.json.encode(MANIFEST))
+    for view in manifest["views"]:
+        del view["align"]
+    assert checked(msgspec.json.encode(manifest)) == MANIFEST
 
 
 def test_a_manifest_with_an_unknown_key_is_refused(file: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from edge.core.clock import NS_PER_S, now_ns
 from models import golden, package
+from models.build.retile import retiled
 from models.manifest import Gate
 from models.tryout import Trial, gently, tried
 
@@ -62,6 +63,13 @@ def test_a_package_that_misjudges_its_golden_set_is_not_even_timed(tiny_package)
     assert rated.flips == 1  # of 60: 0.24 passes, 0.54 is a reject
     assert rated.max_score_delta == pytest.approx(0.3, abs=1e-5)
     assert "golden set of" in rated.refusal
+
+
+def test_a_package_that_takes_tiles_by_the_batch_is_tried_by_the_batch(tmp_path):
+    path = tmp_path / "batch.onnx"
+    path.write_bytes(retiled(package.find("synthetic-part"), batch=2))
+    rated = tried(package.load(path), "cpu", 1, runs=25, timeout_s=TIMEOUT_S, tell=quiet)
+    assert (rated.refusal, rated.flips, rated.runs) == ("", 0, 25)
 
 
 def test_a_package_without_a_golden_set_is_timed_on_drawn_pictures(tiny_package):

@@ -42,6 +42,24 @@ def test_a_good_file_and_its_deadline(write):
     assert (deadline.decide_by_ns, deadline.act_by_ns) == (36_000_000, 41_000_000)
 
 
+POSE = '[pose]\nframe = "belt"\nmm_per_px = 0.06\nx_mm = 1.0\ny_mm = 1.0\nz_mm = 1.0\n'
+
+
+@pytest.mark.parametrize(
+    ("camera", "pose", "mm_per_px"),
+    [
+        ("", "", 0.0),
+        ("mm_per_px = 0.05", "", 0.05),
+        ("", POSE, 0.06),  # of the same picture
+        ("mm_per_px = 0.06", POSE, 0.06),
+    ],
+)
+@pytest.mark.parametrize("source", ["synthetic", "opencv", 'footage"\npath = "belt'])
+def test_the_scale_is_the_camera_s_or_the_pose_s(write, source, camera, pose, mm_per_px):
+    text = f'[camera]\nsource = "{source}"\n{camera}\n[engine]\nmodel = "deeppcb"\n{pose}'
+    assert load(write(text), Station).mm_per_px == mm_per_px
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
@@ -49,6 +67,15 @@ def test_a_good_file_and_its_deadline(write):
         ("on_fail", "on_fial", "policy.on_fial: unknown key; allowed: default, on_pass, on_fail"),
         ("path =", "pth =", "camera.pth: unknown key; allowed: source, path, split, rate_hz"),
         ('path = "belt"', "", "camera.path: missing"),
+        *(
+            ("[camera]", f"[camera]\nmm_per_px = {bad}", "camera.mm_per_px: expected `float`")
+            for bad in ("0", "-0.05", "nan", "inf")
+        ),
+        (
+            "[camera]",
+            f"{POSE}[camera]\nmm_per_px = 0.05",
+            "0.05 and pose.mm_per_px 0.06 are of the",
+        ),
         ("min_area_px", "area", "policy.region_rules[0].area: unknown key; allowed: min_area_px"),
         ('"footage"', '"tape"', "'tape'; allowed: synthetic | footage | opencv"),
         ('"rework"', '"eject"', "'eject'; allowed: accept | reject | rework | hold"),
