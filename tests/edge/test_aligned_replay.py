@@ -147,5 +147,7 @@ def test_in_real_time_it_counts(folder):
             footage=folder / "footage.csv", model=str(folder / f"{align}.onnx"), pace="recorded"
         )
         records = replay(asked).records[:PARTS]
-        spans_ns[align] = min(one.frame_ns - one.deadline.trigger_ns for one in records)
+        spans_ns[align] = min(
+            one.frame_ns - one.deadline.trigger_ns for one in records if one.frame_ns
+        )
     assert spans_ns["none"] < spans_ns["affine"] - 200_000

@@ -101,10 +101,10 @@ def test_the_command_writes_what_it_shows(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("bench", "--model", "abacus"), "edge: no package named 'abacus'; there are: "),
+        (("bench", "--model", "abacus"), "edge: no package named 'abacus'; installed in "),
         (("bench", "--model", "deeppcb", "--threads", "2,0"), "--threads 2,0: allowed: 1 to 64"),
         (("bench", "--model", "deeppcb", "--json", "/nowhere/at/all"), "--json /nowhere/at/all"),
-        (("prepare", "abacus"), "edge: no package named 'abacus'; there are: "),
+        (("prepare", "abacus"), "edge: no package named 'abacus'; installed in "),
         (("prepare", "deeppcb", "--provider", "cuda"), "edge: provider cuda: not in this"),
     ],
 )
