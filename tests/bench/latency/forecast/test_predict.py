@@ -114,7 +114,7 @@ def test_a_part_is_a_session_after_a_pause_and_the_overhead(calibrated):
     excess = float(np.sqrt(session**2 + 0.6**2 + 0.3**2))
     assert found.latency_p99_ms == pytest.approx(found.latency_p50_ms + excess, rel=1e-3)
     assert found.parts_per_s == pytest.approx(1000 / (p50 + 0.2), rel=1e-3)
-    assert found.macs == 1_048_838_144
+    assert found.macs == 1_335_623_680
     assert (found.threads, found.measured, found.error_percent) == (2, None, None)
     assert found.warnings == ()
 
