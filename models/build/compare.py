@@ -19,8 +19,7 @@ from models.build import datasets, measure, recipe
 from models.build.build import RUNS, require_tools, views_of
 from models.build.datasets import Array, Split
 from models.build.recipe import Recipe
-
-OVERKILL = 0.02  # at which detection is told
+from models.build.tested import OVERKILL
 
 
 class Fold(msgspec.Struct, frozen=True):
