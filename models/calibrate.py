@@ -18,7 +18,7 @@ rest on different units, and each has the full confidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 from typing import NamedTuple
@@ -125,26 +125,25 @@ def units_needed(rate: float, confidence: float, events: int = 0) -> int:
     least, most = events, events + 1
     while upper(events, most, confidence) > rate:
         least, most = most, 2 * most
-    while most - least > 1:
-        middle = (least + most) // 2
-        if upper(events, middle, confidence) > rate:
-            least = middle
-        else:
-            most = middle
-    return most
+    return 1 + _last(least, most, lambda units: upper(events, units, confidence) > rate)
 
 
 def admitted(units: int, rate: float, confidence: float) -> int | None:
     """The most events among so many units that bound their rate at `rate`; None: not even 0."""
     if upper(0, units, confidence) > rate:
         return None
-    least, most = 0, units  # all of them bound nothing: rate is below 1
+    # All of them bound nothing: rate is below 1.
+    return _last(0, units, lambda events: upper(events, units, confidence) <= rate)
+
+
+def _last(least: int, most: int, holds: Callable[[int], bool]) -> int:
+    """The last count of which it holds: of least it does, of most and above it does not."""
     while most - least > 1:
         middle = (least + most) // 2
-        if upper(middle, units, confidence) > rate:
-            most = middle
-        else:
+        if holds(middle):
             least = middle
+        else:
+            most = middle
     return least
 
 
