@@ -18,7 +18,7 @@ rest on different units, and each has the full confidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 from typing import NamedTuple
@@ -105,6 +105,17 @@ def units_of(judged: Iterable[Judged]) -> Units:
         else:
             good.append(max(scores, default=-math.inf))
     return Units(np.array(defective, np.float32), np.array(good, np.float32), left_out)
+
+
+def parts_of(judged: Sequence[Judged]) -> Units | None:
+    """Pictures as units where their units are physical parts.
+
+    None where most units hold pictures of both labels: they are designs or lots.
+    """
+    defective, good = ({one.unit for one in judged if one.defect is kind} for kind in (True, False))
+    if 2 * len(defective & good) >= len(defective | good):
+        return None
+    return units_of(judged)
 
 
 def fared(scores: Scores, limits: Thresholds) -> Counts:

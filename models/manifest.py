@@ -135,6 +135,20 @@ class Pictures(_Part, frozen=True, kw_only=True):
         return any(first <= seed <= last for first, last in self.seeds)
 
 
+class PartFigures(_Part, frozen=True, kw_only=True):
+    """Physical parts of the test split, each counted once, whatever the number of its pictures.
+
+    A defective part counts by its lowest score, a good one by its highest (models/calibrate.py):
+    detected are those all of whose pictures fail, overkill those of which any does not pass.
+    """
+
+    defective: int
+    detected: int
+    good: int
+    overkill: int
+    auroc: float
+
+
 class Figures(_Part, frozen=True, kw_only=True):
     """Measured by the build, on the test split and on the machine named in `machine`.
 
@@ -144,7 +158,7 @@ class Figures(_Part, frozen=True, kw_only=True):
     flips the pictures on which INT8 and FP32 differ in verdict. Of pictures whose defects are
     filled with good surface blind_auroc is of the blind_defects that could be, against the good
     ones; brightness_auroc is of the mean gray alone. average_precision is the mean over types, at
-    an overlap of 0.33. All three are None where the data give none.
+    an overlap of 0.33. by_part is where groups are parts. Each is None where the data give none.
     """
 
     test_pictures: int = 0
@@ -157,6 +171,7 @@ class Figures(_Part, frozen=True, kw_only=True):
     blind_defects: int = 0
     brightness_auroc: float | None = None
     average_precision: float | None = None
+    by_part: PartFigures | None = None
     overkill: float = 0.0
     escape: float = 0.0
     held: float = 0.0

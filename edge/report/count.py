@@ -26,18 +26,13 @@ def by_picture(found: Iterable[Judged]) -> Fates:
 def by_group(found: Sequence[Judged], limits: Thresholds) -> Fates | None:
     """What became of every group, as a certificate counts units (models/calibrate.py).
 
-    None where no picture has one, or groups are no parts: where most of them hold pictures of both
-    labels, they are designs or lots.
+    None where no picture has one, or groups are no parts.
     """
-    grouped = [one for one in found if one.group]
-    defective, good = (
-        {one.group for one in grouped if one.defect is kind} for kind in (True, False)
+    units = calibrate.parts_of(
+        [calibrate.Judged(one.group, one.defect, one.score) for one in found if one.group]
     )
-    if 2 * len(defective & good) >= len(defective | good):
+    if units is None:
         return None
-    units = calibrate.units_of(
-        calibrate.Judged(one.group, one.defect, one.score) for one in grouped
-    )
     bad, fine = (calibrate.fared(scores, limits) for scores in (units.defective, units.good))
     return _fates(
         "group",

@@ -21,8 +21,6 @@ from models.envelope import learn
 from models.manifest import Figures, Manifest, Outputs, Pictures
 from models.package import find
 
-# Pictures that set the INT8 ranges: minimum and maximum move no more beyond this many.
-RANGE_PICTURES = 256
 RUNS = Path("runs")
 
 
@@ -72,14 +70,13 @@ def packed(
 ) -> Path:
     """Export, quantise, measure and seal a trained module into `folder`."""
     from models.build.export import float_model
-    from models.build.quantize import int8_model
+    from models.build.quantize import int8_model, ranges_of
     from models.build.traced import traced
 
     views = views_of(plan)
     names = [view.name for view in views]
     train, calib, test = (splits[name] for name in _SPLITS)
-    chosen = np.random.default_rng(plan.training.seed).permutation(len(train.defect))
-    ranges = train.pictures[np.sort(chosen[:RANGE_PICTURES])]
+    ranges = ranges_of(train.pictures, plan.training.seed)
     size, network = plan.data.size_px, traced(module)
     fp32 = float_model(network, names, size, raw=True).SerializeToString(deterministic=True)
     int8 = int8_model(float_model(network, names, size, raw=False), network, ranges, names)
@@ -114,6 +111,7 @@ def packed(
     target = written(pair, golden, folder)
     pin(folder, report)
     report(told(figures))
+    report(row(plan.name, figures, target))
     if golden is not None:
         report(golden.told)
     return target
@@ -126,12 +124,18 @@ def views_of(plan: Recipe) -> tuple[ViewSpec, ...]:
 
 
 def told(figures: Figures) -> str:
-    """The figures in two lines."""
+    """The figures in a few lines."""
+    part = figures.by_part
+    by_part = part and (
+        f"by part: {part.detected} of {part.defective} defective ones detected in every picture, "
+        f"{part.overkill} of {part.good} good ones not passed in some; AUROC {part.auroc:.4f}\n"
+    )
     return (
         f"test, {figures.test_pictures} pictures: AUROC {figures.auroc_int8:.4f} "
         f"(FP32 {figures.auroc_fp32:.4f}, {figures.flips} other verdicts), "
         f"detection {figures.detection:.2%}, overkill {figures.overkill:.2%}, "
         f"escape {figures.escape:.2%}, held {figures.held:.2%}, unfit {figures.unfit:.2%}\n"
+        f"{by_part or ''}"
         f"for diagnosis: detection {figures.detection_at_2:.2%} at exactly 2 % overkill; AUROC of "
         f"brightness alone {_or_none(figures.brightness_auroc)}, blind "
         f"{_or_none(figures.blind_auroc)} ({figures.blind_defects} defects filled); "
@@ -140,6 +144,15 @@ def told(figures: Figures) -> str:
         f"{figures.ratio:.2f} x ({figures.threads} threads); "
         f"{figures.int8_1_thread_ms:.2f}, {figures.fp32_1_thread_ms:.2f} ms, "
         f"{figures.ratio_1_thread:.2f} x (1 thread)"
+    )
+
+
+def row(name: str, figures: Figures, file: Path) -> str:
+    """The package in a row of the table in docs/models.md."""
+    return (
+        f"| {name} | {figures.auroc_int8:.4f} | {figures.detection:.1%} at "
+        f"{figures.overkill:.1%} | {figures.detection_at_2:.1%} | {figures.int8_ms:.1f} ms "
+        f"| {file.stat().st_size / 2**20:.2f} MiB |"
     )
 
 

@@ -2,14 +2,15 @@
 
 With image labels alone a network must find out by itself which of a thousand cells is the bad
 one; on 180 pictures it does not (docs/models.md). A flaw of known place shows it what out of place
-looks like. Three kinds: "blemish", scratches, spots and patches of another picture; "implant", a
-marked defect of another picture, in this one's light; "board", irregular copper where there should
-be none and none where there should be some, on pictures of two levels.
+looks like. Kinds: "blemish", scratches, spots and patches of another picture, some of them faint;
+"crack" and "pit", clearly darker than what is around; "implant", a marked defect of another
+picture, in this one's light; "board", irregular copper where there should be none and none where
+there should be some, on pictures of two levels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from models.build.recipe import Flaw
 _SOFT_PX = 1.2
 _AT_BORDER_PX = 2
 _TRIES = 8
+_LEAST_CHANGE = 10  # gray levels: what is fainter may be a stain, which is no flaw
 _LEAST_PX = 18  # a flaw of fewer changed pixels is one that nobody would mark
 
 
@@ -29,14 +31,16 @@ def drawn(
 ) -> tuple[Array, Array] | None:
     """A copy of a gray picture (H, W) uint8 with one flaw, and its mask (255 on 0).
 
-    donor: another picture of the set, with its marks if it is defective. None where the picture
-    has no room for the flaw.
+    donor: another picture of the set, of any size, with its marks if it is defective. None where
+    the picture has no room for the flaw.
     """
     if flaw == "implant" and marks is not None:
         return implanted(picture, donor, marks, rng)
     if flaw == "board":
         return miscoppered(picture, rng)
-    return blemished(picture, donor, rng)
+    if flaw in ("crack", "pit"):
+        return darkened(picture, _crack if flaw == "crack" else _pit, rng)
+    return blemished(picture, cv2.resize(donor, picture.shape[::-1]), rng)
 
 
 def implanted(
@@ -98,6 +102,58 @@ def _place(
         room = large - small
         at.append(int(rng.integers(room + 1)) if side == 0 else room * (side > 0))
     return slice(at[0], at[0] + patch[0]), slice(at[1], at[1] + patch[1])
+
+
+def darkened(
+    picture: Array,
+    shape: Callable[[tuple[int, ...], np.random.Generator], Array],
+    rng: np.random.Generator,
+) -> tuple[Array, Array] | None:
+    """A hole or a gap: light that is lost, by a third to nearly all of it.
+
+    shape: of the picture's rows and columns, float32 0..1. A place that is dark already shows
+    none, so another is tried.
+    """
+    for _ in range(_TRIES):
+        ink = shape(picture.shape, rng)
+        lost = picture * (ink * np.float32(rng.uniform(0.35, 0.9)))
+        changed = lost > _LEAST_CHANGE
+        if changed.sum() >= _LEAST_PX:
+            out = picture - lost + rng.normal(0, 2, picture.shape) * ink
+            return np.clip(out, 0, 255).astype(np.uint8), changed.astype(np.uint8) * np.uint8(255)
+    return None
+
+
+def _crack(size_px: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """A thin line that wanders, some nearly straight; a third of them along a side."""
+    height, width = size_px
+    length = np.exp(rng.uniform(np.log(25), np.log(0.9 * max(size_px))))
+    steps = max(3, int(length / 6))
+    begins = rng.uniform(0, 2 * np.pi) if rng.random() < 0.67 else np.pi / 2 * rng.integers(4)
+    heading = begins + np.cumsum(rng.normal(0, rng.uniform(0.02, 0.35), steps))
+    along = np.stack([np.cos(heading), np.sin(heading)], 1) * 6
+    points = rng.uniform(0, (width, height)) + np.cumsum(along, 0) - along.sum(0) / 2
+    widths = np.abs(np.cumsum(rng.normal(0, 0.25, steps)) + rng.uniform(1.0, 4.0)).clip(0.8, 6)
+    ink = np.zeros(size_px, np.uint8)
+    for start, end, thick in zip(points[:-1], points[1:], widths[1:], strict=True):
+        ends = (tuple(int(v * 16) for v in point) for point in (start, end))
+        cv2.line(ink, *ends, 255, max(1, round(thick)), cv2.LINE_AA, 4)
+    return np.asarray(cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.5, 1.0)), np.float32) / 255
+
+
+def _pit(size_px: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """A ragged blob of 3 to 20 px, or a few together."""
+    ink = np.zeros(size_px, np.uint8)
+    at = rng.uniform(0, size_px[::-1])
+    for _ in range(1 if rng.random() < 0.7 else int(rng.integers(2, 5))):
+        corners = int(rng.integers(6, 12))
+        angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+        radius = np.exp(rng.uniform(np.log(2.5), np.log(20)))
+        rim = np.stack([np.cos(angles), np.sin(angles)], 1) * radius * rng.uniform(0.5, 1, 2)
+        rim *= rng.uniform(0.6, 1.2, (corners, 1))
+        cv2.fillPoly(ink, [((at + rim) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        at = at + rng.normal(0, 2 * radius, 2)
+    return np.asarray(cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.6, 1.5)), np.float32) / 255
 
 
 def miscoppered(picture: Array, rng: np.random.Generator) -> tuple[Array, Array] | None:

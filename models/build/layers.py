@@ -1,7 +1,6 @@
 """The torch modules of the networks that a recipe can name; imported where torch is installed.
 
-Each takes views (n, v, H, W) in 0..1 and returns (map logits (n, 1, H/8, W/8), logit of the picture
-as a whole (n, 1, 1, 1) or None, type logits (n, k, H/8, W/8) or None). Batch norms and dropout are
+Each takes views (n, v, H, W) in 0..1 and returns its `Logits`. Batch norms and dropout are
 gone after models/build/traced.py; what is left are convolutions, ReLUs, sums and doublings, which
 the INT8 kernels have.
 """
@@ -9,13 +8,25 @@ the INT8 kernels have.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-# Of the map's cells, of the picture as a whole, of each type: tensors, or None.
-Logits = tuple[Any, Any, Any]
+
+class Logits(NamedTuple):
+    """What a network puts out, and what only its training asks for.
+
+    map (n, 1, H/8, W/8); picture (n, 1, 1, 1), of the picture as a whole, or None; types
+    (n, k, H/8, W/8) or None; apart (n, c, H/8, W/8), by how much a student errs, or None.
+    """
+
+    map: Any
+    picture: Any
+    types: Any
+    apart: Any = None
+
+
 # Nearly every cell is good: starting there saves the first epochs from learning it.
 _RARE = -4.0
 
@@ -54,7 +65,7 @@ class Heads(nn.Module):  # type: ignore[misc]  # torch ships no types that are s
     def forward(self, last: Any, seen: Any) -> Logits:
         """last (n, width, h, w); seen (n, whole, h', w')."""
         whole = None if self.picture is None else self.picture(self.drop(self.mean(seen)))
-        return self.map(last), whole, None if self.types is None else self.types(last)
+        return Logits(self.map(last), whole, None if self.types is None else self.types(last))
 
 
 class Context(nn.Module):  # type: ignore[misc]
@@ -166,10 +177,10 @@ _LITE0 = (
 _AT_8_PX, _AT_16_PX = 2, 4
 
 
-class Encoder(nn.Module):  # type: ignore[misc]
-    """The first five stages of EfficientNet-Lite0, read at 8 and at 16 px a cell, joined at 8."""
+class Lite0(nn.Module):  # type: ignore[misc]
+    """The first stages of EfficientNet-Lite0, five at most."""
 
-    def __init__(self, views: int, width: int, *, picture: bool, types: int) -> None:
+    def __init__(self, views: int, stages: int = len(_LITE0)) -> None:
         super().__init__()
         self.stem = nn.Sequential(PaddedConvolution(views, 32, 3, 2), _norm(32), nn.ReLU6())
         self.stages = nn.ModuleList(
@@ -179,28 +190,17 @@ class Encoder(nn.Module):  # type: ignore[misc]
                     for place, stride_of in enumerate([stride] + [1] * (repeats - 1))
                 )
             )
-            for repeats, kernel, stride, factor, fan_in, out in _LITE0
+            for repeats, kernel, stride, factor, fan_in, out in _LITE0[:stages]
         )
-        self.from_8 = nn.Conv2d(_LITE0[_AT_8_PX][-1], width, 1)
-        self.from_16 = nn.Conv2d(_LITE0[_AT_16_PX][-1], width, 1)
-        self.twice = nn.Upsample(scale_factor=2)
-        self.tail = stack(width, [width])
-        self.heads = Heads(width, _LITE0[-1][-1] if picture else 0, types)
 
-    def forward(self, pixels: Any) -> Logits:
-        """See the module."""
+    def forward(self, pixels: Any) -> list[Any]:
+        """The maps behind each stage."""
         at = self.stem(pixels)
         seen = []
         for stage in self.stages:
             at = stage(at)
             seen.append(at)
-        joined = self.from_8(seen[_AT_8_PX]) + self.twice(self.from_16(seen[_AT_16_PX]))
-        found: Logits = self.heads(self.tail(joined), seen[_AT_16_PX])
-        return found
-
-    def encoder(self) -> list[Any]:
-        """The parameters that came with the weights: they learn more slowly."""
-        return [*self.stem.parameters(), *self.stages.parameters()]
+        return seen
 
     def take(self, weights: dict[str, Any]) -> None:
         """Take the ImageNet weights, by order: the package names them otherwise.
@@ -226,6 +226,71 @@ class Encoder(nn.Module):  # type: ignore[misc]
                     for part in ("weight", "bias", "running_mean", "running_var"):
                         getattr(module, part).copy_(body[f"{name}.{part}"])
             self.stem[1].running_mean.add_(stem_shift)
+
+
+class Encoder(nn.Module):  # type: ignore[misc]
+    """EfficientNet-Lite0, read at 8 and at 16 px a cell, joined at 8."""
+
+    def __init__(self, views: int, width: int, *, picture: bool, types: int) -> None:
+        super().__init__()
+        self.encoder = Lite0(views)
+        self.from_8 = nn.Conv2d(_LITE0[_AT_8_PX][-1], width, 1)
+        self.from_16 = nn.Conv2d(_LITE0[_AT_16_PX][-1], width, 1)
+        self.twice = nn.Upsample(scale_factor=2)
+        self.tail = stack(width, [width])
+        self.heads = Heads(width, _LITE0[-1][-1] if picture else 0, types)
+
+    def forward(self, pixels: Any) -> Logits:
+        """See the module."""
+        seen = self.encoder(pixels)
+        joined = self.from_8(seen[_AT_8_PX]) + self.twice(self.from_16(seen[_AT_16_PX]))
+        found: Logits = self.heads(self.tail(joined), seen[_AT_16_PX])
+        return found
+
+
+class Student(nn.Module):  # type: ignore[misc]
+    """A small network that tells what EfficientNet-Lite0 says of good surface, and where it errs.
+
+    The encoder stays as it came. The student learns to say at each 8 px cell what stage 3 does, on
+    good pictures alone, so it errs where something is new to it; in the manner of EfficientAD
+    (Batzner, Heckler, Koenig, 2024). What its errors mean, labels say.
+    """
+
+    def __init__(
+        self, views: int, stem: int, channels: Sequence[int], *, picture: bool, types: int
+    ) -> None:
+        super().__init__()
+        width = _LITE0[_AT_8_PX][-1]
+        self.encoder = Lite0(views, _AT_8_PX + 1).requires_grad_(requires_grad=False)
+        self.even = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width))
+        self.student = nn.Sequential(
+            *convolution(views, stem, 8, 4),
+            *stack(stem, channels, stride=2),
+            nn.Conv2d(channels[-1], width, 1),
+        )
+        self.sides = nn.Sequential(nn.Conv2d(width, 2 * width, 1, bias=False), nn.ReLU())
+        self.heads = Heads(2 * width, 2 * width if picture else 0, types)
+        # Neither is learnt: the channels as they are, and each error as two numbers that are never
+        # negative, too much and too little.
+        same = torch.eye(width)[:, :, None, None]
+        with torch.no_grad():
+            self.even[0].weight.copy_(same)
+            self.sides[0].weight.copy_(torch.cat([same, -same]))
+        for layer in (self.even, self.sides):
+            layer.requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> Student:
+        """As nn.Module; the encoder's batch norms keep what they came with."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, pixels: Any) -> Logits:
+        """See the module. The student says the negative, so that a sum tells them apart."""
+        apart = self.even(self.encoder(pixels)[_AT_8_PX]) + self.student(pixels)
+        errors = self.sides(apart.detach())
+        found: Logits = self.heads(errors, errors)
+        return Logits(found.map, found.picture, found.types, apart)
 
 
 _LITE0_TAIL = ("_conv_head", "_bn1", "_fc")

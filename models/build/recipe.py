@@ -52,12 +52,13 @@ class Network(_Table, frozen=True):
     plain: one 8x8 stride 4 convolution of `stem` channels, then 3x3 ones; the first halves.
     context: those of `channels` at 8 px a cell, of `context` at 16, of `wide` at 32, joined; then
     `tail` more at 8 px. encoder: EfficientNet-Lite0 with its ImageNet weights; the last of
-    `channels` is the width of what joins its maps. picture adds a logit of the picture as a whole,
-    for what no cell shows; types tells the data's types of defects apart.
+    `channels` is the width of what joins its maps. student: that encoder as it came, and a plain
+    stack of `stem` and `channels` that learns what it says of good parts. picture adds a logit of
+    the picture as a whole, for what no cell shows; types tells the data's types of defects apart.
     Channel counts in multiples of 32 keep the INT8 kernels full (docs/models.md, the probe).
     """
 
-    kind: Literal["plain", "context", "encoder"] = "plain"
+    kind: Literal["plain", "context", "encoder", "student"] = "plain"
     stem: int = 32
     channels: tuple[int, ...] = (64, 64, 64, 64, 64)
     context: tuple[int, ...] = (128, 128, 128, 128)
@@ -65,6 +66,12 @@ class Network(_Table, frozen=True):
     tail: int = 2
     picture: bool = False
     types: bool = False
+
+
+def _coarsest(network: Network) -> int:
+    """How many 8 px cells a side the network's coarsest map joins to one."""
+    joins = {"encoder": 2, "context": 4 if network.wide else 2}
+    return joins.get(network.kind, 1)
 
 
 class Training(_Table, frozen=True):
@@ -86,7 +93,7 @@ class Training(_Table, frozen=True):
     start: str = ""
 
 
-Flaw = Literal["blemish", "implant", "board"]
+Flaw = Literal["blemish", "crack", "pit", "implant", "board"]
 
 
 class Augment(_Table, frozen=True):
@@ -97,10 +104,12 @@ class Augment(_Table, frozen=True):
     of that side (0: whole pictures). shift_px moves the reference against the picture.
     Light, of the camera's picture: gamma, gain (both up to e to that power; gain about its "mean"
     or "zero" gray), offset and noise in gray levels, slope across the picture as a share, blur_px.
+    tone is the share of parts that get the gray levels of another, good or bad by equal chance:
+    where good parts were lit otherwise than bad ones, the light must not tell them apart.
     invert is the share of parts that are shown as their negative: where both materials can be
     flawed, another design. seams is the share of parts with patches set off by some pixels, which
     is no defect. pen is the share of good parts that get a stroke which is no defect;
-    paste the share that get a flaw (models/build/flaws.py).
+    paste the share that get a flaw, one of the kinds that `flaw` names (models/build/flaws.py).
     """
 
     rotate: bool = True
@@ -117,11 +126,12 @@ class Augment(_Table, frozen=True):
     slope: float = 0.0
     blur_px: float = 0.0
     noise: float = 0.0
+    tone: float = 0.0
     invert: float = 0.0
     seams: float = 0.0
     pen: float = 0.0
     paste: float = 0.0
-    flaw: Flaw = "blemish"
+    flaw: tuple[Flaw, ...] = ("blemish",)
 
 
 class Limits(_Table, frozen=True):
@@ -155,7 +165,11 @@ class GoldenSet(_Table, frozen=True):
 
 
 class Recipe(_Table, frozen=True, kw_only=True):
-    """Everything a build needs; see models/zoo/*.toml for the shipped ones."""
+    """Everything a build needs; see models/zoo/*.toml for the shipped ones.
+
+    teacher, in the file the name of another recipe of the same views, is trained first on the same
+    parts; this one then learns its map too, and is alone what ships (Hinton, Vinyals, Dean, 2015).
+    """
 
     name: str
     version: str = "1"
@@ -166,6 +180,7 @@ class Recipe(_Table, frozen=True, kw_only=True):
     augment: Augment = Augment()
     limits: Limits = Limits()
     golden: GoldenSet = GoldenSet()
+    teacher: Recipe | None = None
 
 
 def read(path: Path, data: str | Path | None = None) -> Recipe:
@@ -174,17 +189,34 @@ def read(path: Path, data: str | Path | None = None) -> Recipe:
     `like = "OTHER.toml"` at the top takes from another recipe what this one leaves out.
     data: a folder in the place of the recipe's data.root.
     """
+    recipe, named = _own(path, data)
+    if named is None:
+        return recipe
+    if not isinstance(named, str) or not named.endswith(".toml"):
+        raise ConfigError(f"{path}: teacher {named!r}: the name of a recipe's file")
+    teacher, above = _own(path.parent / named, data)
+    if above is not None:
+        raise ConfigError(f"{path}: teacher {named}: has a teacher itself; one is the most")
+    ours, theirs = ((one.data.size_px, one.data.reference) for one in (recipe, teacher))
+    if ours != theirs:
+        raise ConfigError(f"{path}: teacher {named}: data.size_px and data.reference differ")
+    return msgspec.structs.replace(recipe, teacher=teacher)
+
+
+def _own(path: Path, data: str | Path | None) -> tuple[Recipe, object]:
+    """The recipe without its teacher, and what the file names as that."""
     document = _document(path)
+    teacher = document.pop("teacher", None)
     _refuse_unknown(path, document, Recipe, "")
     try:
         recipe = msgspec.convert(document, Recipe)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from None
     _check(path, recipe)
-    if data is None:
-        return recipe
-    there = msgspec.structs.replace(recipe.data, root=str(Path(data).resolve()))
-    return msgspec.structs.replace(recipe, data=there)
+    if data is not None:
+        there = msgspec.structs.replace(recipe.data, root=str(Path(data).resolve()))
+        recipe = msgspec.structs.replace(recipe, data=there)
+    return recipe, teacher
 
 
 def _document(path: Path, deep: int = 0) -> dict[str, Any]:
@@ -204,6 +236,8 @@ def _document(path: Path, deep: int = 0) -> dict[str, Any]:
     for key, value in document.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
         below[key] = below[key] | value if both else value
+    if "teacher" in below and "teacher" not in document:
+        below["teacher"] = str(Path(like).parent / str(below["teacher"]))
     root = Path(below.get("data", {}).get("root", "."))
     if "root" not in document.get("data", {}) and not root.is_absolute():
         below.setdefault("data", {})["root"] = str(Path(like).parent / root)
@@ -233,12 +267,19 @@ def _check(path: Path, recipe: Recipe) -> None:
     height, width = recipe.data.size_px
     if height % 8 or width % 8 or not (64 <= height <= 4096 and 64 <= width <= 4096):
         raise ConfigError(f"{path}: data.size_px {height}x{width}: multiples of 8 from 64 to 4096")
+    cells = 8 * _coarsest(recipe.network)
+    if height % cells or width % cells:
+        raise ConfigError(
+            f"{path}: data.size_px {height}x{width}: multiples of {cells} for this network"
+        )
     if recipe.data.align != "none" and not recipe.data.reference:
         raise ConfigError(f"{path}: data.align needs data.reference: there is nothing to move")
     if not recipe.network.channels or min(recipe.network.stem, *recipe.network.channels) < 1:
         raise ConfigError(f"{path}: network.channels: at least one, each at least 1")
     if recipe.training.epochs < 1 or recipe.training.batch < 2:
         raise ConfigError(f"{path}: training.epochs at least 1, training.batch at least 2")
+    if not recipe.augment.flaw:
+        raise ConfigError(f"{path}: augment.flaw: at least one kind")
     if not 0 <= recipe.golden.seed <= 800:
         raise ConfigError(f"{path}: golden.seed {recipe.golden.seed}: from 0 to 800")
     for key, most in (("max_escape", 0.5), ("max_overkill", 0.5), ("max_held", 1.0)):

@@ -45,6 +45,7 @@ class Sampler:
         self._augment = recipe.augment
         crop = self._augment.crop_px
         self._size = (crop, crop) if crop else recipe.data.size_px
+        self._fill = recipe.data.fill if recipe.data.fit == "pad" else None
         self._kinds = {name: place for place, name in enumerate(split.type_names())}
         self._marked = np.flatnonzero(split.marked)
         self._deals = _deals(split)
@@ -80,6 +81,11 @@ class Sampler:
             part, marks, bad = self._flawed(number, rng)
             if self._split.defect[number]:
                 types[place] = self._kinds.get(self._split.types[number], -1)
+            if rng.random() < self._augment.tone:
+                other = self._dealt(rng, bad=bool(rng.integers(2)))
+                part = np.concatenate(
+                    [toned(part[0], self._split.pictures[other, 0])[None], part[1:]]
+                )
             if rng.random() < self._augment.invert:
                 part, types[place] = 255 - part, -1  # in the negative its type is another
             pose = _pose(marks, part.shape[1:], self._size, self._augment, rng)
@@ -107,11 +113,17 @@ class Sampler:
             return part, None, False
         donor = int(rng.choice(self._marked)) if len(self._marked) else None
         other = int(rng.integers(len(split.defect)))
-        source = donor if augment.flaw == "implant" and donor is not None else other
-        made = drawn(augment.flaw, part[0], split.pictures[source, 0], split.marks[source], rng)
+        flaw = augment.flaw[int(rng.integers(len(augment.flaw)))]
+        source = donor if flaw == "implant" and donor is not None else other
+        giver, given = split.pictures[source, 0], split.marks[source]
+        here, there = (_content(one, self._fill) for one in (part[0], giver))
+        given = None if given is None else given[there]
+        made = drawn(flaw, part[0][here], giver[there], given, rng)
         if made is None:  # no room for a flaw here
             return part, None, False
-        return np.concatenate([made[0][None], part[1:]]), made[1], True
+        flawed, marks = part.copy(), np.zeros_like(part[0])
+        flawed[0][here], marks[here] = made
+        return flawed, marks, True
 
     def _seen(self, part: Array, pose: Array, rng: np.random.Generator) -> Array:
         """The views in a pose and a light; only the camera's picture has the latter."""
@@ -140,6 +152,15 @@ class Sampler:
         share = np.sqrt([len(numbers) for numbers in kind])
         numbers = kind[int(rng.choice(len(kind), p=share / share.sum()))]
         return int(numbers[int(rng.integers(len(numbers)))])
+
+
+def _content(picture: Array, fill: int | None) -> tuple[slice, slice]:
+    """Where a picture (H, W) is more than the fill around it; all of it where it was not padded."""
+    there = picture != fill
+    down, along = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
+    if fill is None or not len(down):
+        return slice(None), slice(None)
+    return slice(down[0], down[-1] + 1), slice(along[0], along[-1] + 1)
 
 
 def _deals(split: Split) -> dict[bool, dict[str, list[list[int]]]]:
@@ -212,6 +233,14 @@ def _lit(picture: Array, augment: Augment, rng: np.random.Generator) -> Array:
             rng.uniform(0, augment.noise)
         )
     return np.asarray(np.clip(out, 0, 255))
+
+
+def toned(picture: Array, other: Array) -> Array:
+    """A picture (H, W) uint8 with the gray levels of another: its histogram, by rank."""
+    ours, theirs = (np.cumsum(np.bincount(one.ravel(), minlength=256)) for one in (picture, other))
+    middle = ours - np.bincount(picture.ravel(), minlength=256) / 2
+    levels = np.searchsorted(theirs / other.size, middle / picture.size).clip(0, 255)
+    return np.asarray(levels.astype(np.uint8)[picture])
 
 
 def _penned(picture: Array, rng: np.random.Generator) -> Array:

@@ -8,13 +8,14 @@ import numpy as np
 import onnxruntime as ort
 
 from edge.core.figures import auroc, detection_at
+from models import calibrate
 from models.build.blind import blinded
 from models.build.datasets import Array, Split
 from models.build.measure import THREADS, processor, run_ms, scores, session
 from models.build.precision import Box, mean_average_precision
 from models.decode import MAX_REGIONS, REGION, Decoder
 from models.envelope import Gauge
-from models.manifest import Figures, Manifest
+from models.manifest import Figures, Manifest, PartFigures, Thresholds
 
 OVERKILL = 0.02  # at which the test split's own detection is told
 
@@ -45,6 +46,7 @@ def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Fig
         blind_defects=int(blind.defect.sum()),
         brightness_auroc=auroc(test.pictures[:, 0].mean((1, 2)), defect),
         average_precision=_precision(manifest, int8, test),
+        by_part=_by_part(test, values, unfit, limits),
         escape=float(passed[defect].mean()),
         overkill=float((~passed & ~unfit)[~defect].mean()),
         held=float((~passed & ~failed & ~unfit).mean()),
@@ -58,6 +60,29 @@ def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Fig
         threads=THREADS,
         machine=processor(),
         library=f"onnxruntime {ort.__version__}",
+    )
+
+
+def _by_part(test: Split, values: Array, unfit: Array, limits: Thresholds) -> PartFigures | None:
+    """The figures by physical part; None where each picture is its own, or groups are designs."""
+    if len(set(test.groups)) == len(test.groups):
+        return None
+    units = calibrate.parts_of(
+        [
+            calibrate.Judged(group, bool(bad), None if out else float(value))
+            for group, bad, value, out in zip(test.groups, test.defect, values, unfit, strict=True)
+        ]
+    )
+    if units is None:
+        return None
+    bad, fine = (calibrate.fared(scores, limits) for scores in (units.defective, units.good))
+    both = np.concatenate([units.defective, units.good])
+    return PartFigures(
+        defective=bad.units,
+        detected=bad.failed,
+        good=fine.units,
+        overkill=fine.failed + fine.held,
+        auroc=auroc(both, np.arange(len(both)) < bad.units) or 0.0,
     )
 
 

@@ -57,7 +57,7 @@ def traced(module: Any) -> Traced:
     """Follow a network of models/build/network.py, in eval mode."""
     from torch import fx, nn
 
-    from models.build.layers import PaddedConvolution
+    from models.build.layers import Logits, PaddedConvolution
 
     class Leaves(fx.Tracer):  # type: ignore[misc]  # torch ships no types that are seen here
         def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
@@ -71,14 +71,16 @@ def traced(module: Any) -> Traced:
     for node in graph.nodes:
         if node.op == "placeholder":
             at[node] = PIXELS
-        elif node.op == "output":
-            outputs = node.args[0]
+        elif node.op == "call_function" and node.target is Logits:
+            outputs = node.args[:3]  # the rest is asked for in training alone
         elif node.op == "call_module" and isinstance(modules[node.target], nn.BatchNorm2d):
             steps[-1] = _with_norm(steps[-1], modules[node.target])
             at[node] = at[node.args[0]]
-        elif node.op == "call_module" and isinstance(modules[node.target], nn.Dropout):
+        elif (node.op == "call_method" and node.target == "detach") or (
+            node.op == "call_module" and isinstance(modules[node.target], nn.Dropout)
+        ):
             at[node] = at[node.args[0]]
-        else:
+        elif node.op != "output":
             inputs = tuple(at[arg] for arg in node.args if isinstance(arg, fx.Node))
             at[node] = node.name
             steps.append(_step(node, modules.get(str(node.target)), inputs))

@@ -44,6 +44,11 @@ def train(
     import torch
 
     plan = recipe.training
+    teacher = None
+    if recipe.teacher is not None:
+        report(f"teacher {recipe.teacher.name}")
+        beside = checkpoint.with_name("teacher.pt")
+        teacher = train(recipe.teacher, split, beside, resume=resume, report=report)
     torch.manual_seed(plan.seed)
     state, sampler = _State(recipe, split), Sampler(recipe, split)
     if resume and checkpoint.is_file():
@@ -60,7 +65,7 @@ def train(
         batches = max(1, len(split.defect) // plan.batch)
         for place, batch in enumerate(sampler.epoch(state.epoch)):
             state.set_rate(plan.learning_rate, state.epoch + place / batches)
-            losses.append(_step(state, batch, bf16=fast))
+            losses.append(_step(state, batch, teacher, bf16=fast))
         state.epoch += 1
         took_s.append(time.monotonic() - began)
         state.spent_s += took_s[-1]
@@ -91,7 +96,7 @@ class _State:
 
         views, types = split.pictures.shape[1], len(split.type_names())
         module = network(recipe.network, views, types)
-        if recipe.network.kind == "encoder":
+        if recipe.network.kind in ("encoder", "student"):
             pretrained(module)
         self.model = module.to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.model)
@@ -162,19 +167,26 @@ class _State:
         self.epoch, self.epochs, self.steps, self.spent_s = held["numbers"]
 
 
-def _step(state: _State, batch: Batch, *, bf16: bool) -> float:
+def _step(state: _State, batch: Batch, teacher: Any, *, bf16: bool) -> float:
     import torch
 
     views, cells, defect, located, types = (torch.from_numpy(array) for array in batch)
+    views = views.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        found = state.model(views.contiguous(memory_format=torch.channels_last))
-    logits = found[0].float()
-    whole, kinds = (None if each is None else each.float() for each in found[1:])
+        found = state.model(views)
+    logits = found.map.float()
+    whole, kinds, apart = (None if each is None else each.float() for each in found[1:])
     loss = loss_of(logits[:, 0], cells, defect, located)
     if whole is not None:
         loss = loss + loss_of_picture(logits[:, 0], whole.flatten(), defect)
     if kinds is not None:
         loss = loss + loss_of_types(kinds, cells, types)
+    if apart is not None:
+        loss = loss + loss_of_student(apart, defect)
+    if teacher is not None:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            taught = teacher(views).map
+        loss = loss + loss_of_teaching(logits[:, 0], taught[:, 0].float())
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
@@ -185,9 +197,10 @@ def _step(state: _State, batch: Batch, *, bf16: bool) -> float:
 
 def _groups(module: Any, encoder_rate: float) -> list[dict[str, Any]]:
     """The parameters by the share of the learning rate that they get."""
-    came = module.encoder() if hasattr(module, "encoder") else []
+    came = list(module.encoder.parameters()) if hasattr(module, "encoder") else []
     ids = {id(parameter) for parameter in came}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in ids]
+    came, rest = ([one for one in each if one.requires_grad] for each in (came, rest))
     groups = [{"params": rest, "share": 1.0}, {"params": came, "share": encoder_rate}]
     return [group for group in groups if group["params"]]
 
@@ -244,3 +257,29 @@ def loss_of_types(logits: Any, cells: Any, types: Any) -> Any:
     truth = torch.where(cells == 1, types[:, None, None], -1)
     lost = torch.nn.functional.cross_entropy(logits, truth, ignore_index=-1, reduction="sum")
     return 0.5 * lost / (truth >= 0).sum().clamp(min=1)
+
+
+def loss_of_student(apart: Any, defect: Any) -> Any:
+    """A student's errors on good pictures; half of it those of the worst tenth of their cells.
+
+    apart (n, c, h, w), defect (n,) bool. The mean alone would learn the easy surface only
+    (EfficientAD's hard feature loss).
+    """
+    each = apart[~defect].square().mean(1).flatten(1)
+    if not len(each):
+        return apart.sum() * 0
+    hard = each.topk(max(1, each.shape[1] // 10)).values
+    return each.mean() + hard.mean()
+
+
+def loss_of_teaching(logits: Any, taught: Any) -> Any:
+    """How far the map is from a teacher's, in nats a cell: all cells, and each picture's worst few.
+
+    logits, taught (n, h, w). 0 where they agree.
+    """
+    from torch.nn.functional import binary_cross_entropy_with_logits as entropy
+
+    truth = taught.sigmoid()
+    apart = entropy(logits, truth, reduction="none") - entropy(taught, truth, reduction="none")
+    count = min(HARD_CELLS, apart[0].numel())
+    return 4 * apart.mean() + 0.5 * apart.flatten(1).topk(count).values.mean()

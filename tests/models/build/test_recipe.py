@@ -16,6 +16,8 @@ WRONG = {
     "missing required field": 'name = "x"\n',
     "lower case": WHOLE.replace("a-b", "A B"),
     "multiples of 8": WHOLE.replace("64, 64", "65, 64"),
+    "72x64: multiples of 16 for": WHOLE.replace("64, 64", "72, 64")
+    + '[network]\nkind = "encoder"\n',
     "exact.*|Invalid enum": WHOLE + 'fit = "stretch"\n',
     "at least one": WHOLE + "[network]\nchannels = []\n",
     "epochs at least 1": WHOLE + "[training]\nepochs = 0\n",
@@ -43,7 +45,10 @@ def test_a_missing_recipe_is_named(tmp_path):
         recipe.read(tmp_path / "gone.toml")
 
 
-@pytest.mark.parametrize("path", [p for p in ZOO.glob("*.toml") if p.stem != "index"], ids=str)
+RECIPES = [p for p in ZOO.rglob("*.toml") if p.stem != "index"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_shipped_recipes_are_read(path):
     assert recipe.read(path).terms
 
@@ -52,3 +57,38 @@ def test_the_shipped_seeds_keep_train_calib_and_test_apart():
     data = recipe.read(ZOO / "synthetic-part.toml").data
     assert data.train_seeds[1] < data.calib_seeds[0]
     assert data.calib_seeds[1] < data.test_seeds[0]
+
+
+def written(folder, name, text):
+    (folder / f"{name}.toml").write_text(text)
+    return folder / f"{name}.toml"
+
+
+def test_a_teacher_is_a_recipe_beside_and_goes_with_like(tmp_path):
+    (tmp_path / "deep").mkdir()
+    written(tmp_path, "large", WHOLE + "[network]\nstem = 96\n")
+    written(tmp_path, "small", 'teacher = "large.toml"\n' + WHOLE)
+    also = written(tmp_path / "deep", "other", 'like = "../small.toml"\nname = "other"\n')
+    found = recipe.read(also, tmp_path)
+    assert found.name == "other"
+    assert found.teacher is not None
+    assert found.teacher.network.stem == 96
+    assert found.teacher.data.root == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ('"small.toml"', "small.toml: has a teacher itself"),
+        ('"other.toml"', "other.toml: data.size_px and data.reference differ"),
+        ("3", "teacher 3: the name of a recipe's file"),
+        ('"taught.toml"', "taught.toml: has a teacher itself"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_one_line(tmp_path, named, reason):
+    written(tmp_path, "other", WHOLE.replace("64, 64", "128, 128"))
+    written(tmp_path, "taught", 'teacher = "plain.toml"\n' + WHOLE)
+    written(tmp_path, "plain", WHOLE)
+    small = written(tmp_path, "small", f"teacher = {named}\n" + WHOLE)
+    with pytest.raises(ConfigError, match=reason):
+        recipe.read(small)

@@ -11,7 +11,7 @@ import pytest
 
 from models.build.datasets import Split
 from models.build.recipe import Augment, Data, Recipe, Training
-from models.build.sampling import Sampler
+from models.build.sampling import Sampler, toned
 
 SIDE_PX = 96
 
@@ -106,14 +106,14 @@ def test_balance_by_type_shows_a_rare_type_as_often_as_a_common_one():
     assert abs(seen[-1] - rare - common) < 0.1 * seen[-1]
 
 
-@pytest.mark.parametrize("flaw", ["blemish", "implant", "board"])
+@pytest.mark.parametrize("flaw", ["blemish", "crack", "pit", "implant", "board"])
 def test_a_good_part_with_a_flaw_put_on_is_a_marked_defect(flaw):
     parts = split()
     stripes = np.where(np.arange(SIDE_PX) // 12 % 2, 40, 190).astype(np.uint8)
     parts.pictures[:12, 0] = stripes
     good = parts.of(np.arange(12))
     parts = parts if flaw == "implant" else good
-    plan = recipe(rotate=False, flip=False, paste=1.0, flaw=flaw)
+    plan = recipe(rotate=False, flip=False, paste=1.0, flaw=(flaw,))
     batch = Sampler(plan, parts).batch(np.arange(12), np.random.default_rng(1))
     flawed = np.flatnonzero(batch.defect)
     assert len(flawed) >= 9
@@ -162,3 +162,44 @@ def test_an_implant_at_the_border_stays_at_a_border():
         )
         assert made is not None
         assert made[1][:, :2].any() or made[1][:, -2:].any()
+
+
+def test_a_toned_picture_has_the_gray_levels_of_the_other_and_its_own_shapes():
+    rng = np.random.default_rng(1)
+    dark, bright = (
+        rng.integers(0, 90, (80, 90), np.uint8),
+        rng.integers(120, 250, (60, 40), np.uint8),
+    )
+    made = toned(dark, bright)
+    shares = [0.05, 0.5, 0.95]
+    assert np.abs(np.quantile(made, shares) - np.quantile(bright, shares)).max() <= 3
+    order = np.argsort(dark, axis=None)
+    assert (np.diff(made.ravel()[order].astype(int)) >= 0).all()
+    assert np.array_equal(toned(dark, dark), dark)
+
+
+def test_tone_gives_bad_parts_the_light_of_good_ones_and_the_other_way_round():
+    parts = split()
+    lit = parts.pictures.astype(int) + np.where(parts.defect, -15, 60)[:, None, None, None]
+    parts = msgspec.structs.replace(parts, pictures=lit.astype(np.uint8))
+    grays = {True: set(), False: set()}
+    for batch in batches(recipe(tone=0.5, rotate=False, flip=False), parts):
+        for view, bad in zip(batch.views[:, 0], batch.defect, strict=True):
+            grays[bool(bad)].add(round(float(np.median(view)) * 255))
+    assert grays[True] == grays[False] == {135, 210}
+
+
+def test_a_flaw_on_a_padded_picture_stays_on_what_the_camera_saw():
+    parts = split(good=4)
+    parts.pictures[:, :, :30] = parts.pictures[:, :, :, 70:] = 0
+    plan = recipe(paste=1.0, flaw=("implant",), rotate=False, flip=False)
+    padded = msgspec.structs.replace(plan, data=Data(size_px=(SIDE_PX, SIDE_PX), fit="pad"))
+    sampler, rng = Sampler(padded, parts), np.random.default_rng(0)
+    flawed = 0
+    for _ in range(10):
+        batch = sampler.batch(np.arange(4), rng)
+        flawed += int(batch.defect.sum())
+        assert not batch.cells[:, :3].any()
+        assert not batch.cells[:, :, 9:].any()
+        assert (batch.views[:, 0, :29] < 0.1).all()
+    assert flawed > 20
