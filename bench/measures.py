@@ -62,6 +62,7 @@ def recorded() -> Figures:
     result = replay(asked).report
     assert result.latency_ms is not None
     assert result.session_ms is not None
+    assert result.registration_ms is not None
     assert result.overhead_ms is not None
     return _accounts(result) | {
         "scored_missing": result.parts - result.scored,
@@ -73,6 +74,7 @@ def recorded() -> Figures:
         "parts": result.parts,
         "latency_p50_ms": result.latency_ms["p50"],
         "session_p50_ms": result.session_ms["p50"],
+        "registration_p50_ms": result.registration_ms["p50"],
         "overhead_p99_ms": result.overhead_ms["p99"],
         "detection": result.detection or 0.0,
         "overkill_rate": result.overkill_rate or 0.0,

@@ -431,4 +431,5 @@ def _record(number: int, part: _Part, decision: Decision) -> PartRecord:
         late_score=part.late_score,
         encoder=part.trigger.encoder,
         serving=part.serving,
+        registration_ns=part.frame.registration_ns if part.frame else 0,
     )

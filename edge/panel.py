@@ -56,6 +56,8 @@ def summary(result: Report) -> Table:
     else:
         view.add_row("latency", "none: the clock was virtual")
     view.add_row("session.run", _spread(result.session_ms))
+    if result.registration_ms and result.registration_ms["max"]:
+        view.add_row("registration", _spread(result.registration_ms))
     if result.real_time:
         view.add_row("overhead", _spread(result.overhead_ms))
     view.add_row("decisions sha256", result.decisions_sha256[:16])

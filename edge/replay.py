@@ -21,6 +21,7 @@ from edge.stats import (
     is_overrun,
     is_picture_overrun,
     percentiles,
+    registration_ms,
     session_ms,
     spans,
 )
@@ -102,7 +103,9 @@ class Report(Fared, frozen=True, kw_only=True):
 
     actions: parts by what their on-time verdict led to, the others under default. picture_overruns:
     of the overruns, those whose picture could not be judged, and nothing else was late. real_time:
-    without, no instant was on a real clock, and there is no latency.
+    without, no instant was on a real clock, and there is no latency. session_ms and
+    registration_ms: of the parts whose session ran, with 0 where nothing was registered; both are
+    measured at any pace. overhead_ms: of each verdict, latency - session - registration.
     """
 
     parts: int
@@ -119,6 +122,7 @@ class Report(Fared, frozen=True, kw_only=True):
     latency_ms: Percentiles
     frame_to_command_ms: Percentiles
     session_ms: Percentiles
+    registration_ms: Percentiles
     overhead_ms: Percentiles
     real_time: bool
     decisions_sha256: str
@@ -143,8 +147,8 @@ def report(
     digest = DecisionDigest()
     for record in records:
         digest.add(record)
-    timed = [s for record in records if (s := spans(record))] if real_time else []
-    sessions = [ms for record in records if (ms := session_ms(record)) > 0]
+    timed = [(*s, registration_ms(r)) for r in records if (s := spans(r))] if real_time else []
+    ran = [record for record in records if session_ms(record) > 0]
     return Report(
         **_labelled(records, label),
         parts=balance.triggers,
@@ -158,10 +162,13 @@ def report(
         acks=balance.acks,
         conservation_errors=balance.errors,
         faults=dict(Counter(str(f) for r in records if (f := r.decision.fault) is not None)),
-        latency_ms=percentiles([latency for latency, _, _ in timed]),
-        frame_to_command_ms=percentiles([after for _, after, _ in timed]),
-        session_ms=percentiles(sessions),
-        overhead_ms=percentiles([latency - session for latency, _, session in timed]),
+        latency_ms=percentiles([latency for latency, *_ in timed]),
+        frame_to_command_ms=percentiles([after for _, after, *_ in timed]),
+        session_ms=percentiles([session_ms(record) for record in ran]),
+        registration_ms=percentiles([registration_ms(record) for record in ran]),
+        overhead_ms=percentiles(
+            [latency - session - registration for latency, _, session, registration in timed]
+        ),
         real_time=real_time,
         decisions_sha256=digest.hexdigest(),
         provider=provider,

@@ -29,6 +29,11 @@ def session_ms(record: PartRecord) -> float:
     return (record.stamps.ended_ns - record.stamps.started_ns) / NS_PER_MS
 
 
+def registration_ms(record: PartRecord) -> float:
+    """Registering the part's references; 0 where none was registered."""
+    return record.registration_ns / NS_PER_MS
+
+
 def percentiles(values: list[float]) -> dict[str, float] | None:
     """p50 to max by linear interpolation, rounded to 1 us; None without values."""
     if not values:

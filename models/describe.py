@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from models import golden
 from models.certificate import certificate_text
+from models.manifest import PartFigures
 from models.package import Package
 
 
@@ -42,11 +43,22 @@ def describe(package: Package) -> str:
             f"test            {figures.test_pictures} pictures: AUROC {figures.auroc_int8:.4f} "
             f"({figures.auroc_fp32:.4f} in FP32), detection {100 * figures.detection:.2f} %, "
             f"overkill {100 * figures.overkill:.2f} %, unfit {100 * figures.unfit:.2f} %",
+            *_by_part(figures.by_part),
             f"session.run     {figures.int8_ms:.2f} ms, {figures.ratio:.2f} x faster than FP32, "
             f"{figures.threads} threads, {figures.machine}, {figures.library}",
         ]
     lines.append(f"terms           {manifest.terms or 'not stated'}")
     return "\n".join(lines)
+
+
+def _by_part(parts: PartFigures | None) -> list[str]:
+    if parts is None:
+        return []
+    return [
+        f"by part         {parts.detected} of {parts.defective} defective ones detected in every "
+        f"picture, {parts.overkill} of {parts.good} good ones not passed in some, "
+        f"{parts.unfit} unfit"
+    ]
 
 
 def _golden(package: Package) -> str:

@@ -139,17 +139,19 @@ class PartFigures(_Part, frozen=True, kw_only=True):
     """Physical parts of the test split, each counted once, whatever the number of its pictures.
 
     A defective part counts by its lowest score, a good one by its highest (models/calibrate.py):
-    detected are those all of whose pictures fail, overkill those of which any does not pass.
+    detected are those all of whose judged pictures fail, overkill those of which any is judged and
+    does not pass. unfit: no picture of them could be judged; auroc is of the others.
     """
 
     defective: int
     detected: int
     good: int
     overkill: int
+    unfit: int
     auroc: float
 
 
-class Figures(_Part, frozen=True, kw_only=True):
+class Figures(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """Measured by the build, on the test split and on the machine named in `machine`.
 
     Shares are 0..1. *_ms are medians of session.run alone, by thread count; ratio is FP32 by

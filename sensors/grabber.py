@@ -36,14 +36,15 @@ class UnreadError(Exception):
 class Filled(Record, frozen=True):
     """A part's views are whole; the slot is the grabber's until the loop takes the event.
 
-    spent_ns: how much of the writing can begin no sooner than the picture is taken.
+    registration_ns: how long registering the references took, which can begin no sooner than the
+    picture is taken.
     """
 
     part: int
     slot: int
     generation: int
     finished_ns: int
-    spent_ns: int = 0
+    registration_ns: int = 0
 
 
 class Failed(Record, frozen=True):
@@ -115,8 +116,8 @@ class Grabber:
         slot, generation = lease
         event: Event
         try:
-            spent_ns = write(self._pool.arrays(slot)) or 0
-            event = Filled(part, slot, generation, self._clock.now_ns(), spent_ns)
+            registration_ns = write(self._pool.arrays(slot)) or 0
+            event = Filled(part, slot, generation, self._clock.now_ns(), registration_ns)
         except UnreadError as why:
             event = Failed(part, why.fault, why.detail, slot)
         except Exception as why:  # whatever a decoder throws costs this part and no other

@@ -28,7 +28,8 @@ class Reader(Protocol):
     def fill(self, row: int, arrays: Mapping[str, View]) -> int | None:
         """Write every view of a row; rows come in rising order. Raises UnreadError.
 
-        Returns how many nanoseconds of it a camera's station would spend after the trigger.
+        Returns how many nanoseconds of it registered the references, which a camera's station
+        would spend after the trigger.
         """
 
     def close(self) -> None: ...
@@ -216,7 +217,7 @@ class ScheduledCamera:
         event = self._grabber.head()
         if self._at_most is not None or not (self._arrivals and isinstance(event, Filled)):
             return None
-        return self._arrivals[0] + event.spent_ns if event.spent_ns else None
+        return self._arrivals[0] + event.registration_ns if event.registration_ns else None
 
     def _outcome(self, now_ns: int) -> Frame | NoFrame | None:
         """The oldest arrived part's frame, or why there is none. Outcomes come in part order."""
@@ -239,7 +240,7 @@ class ScheduledCamera:
         trigger_ns = self._arrivals.popleft()
         if isinstance(event, Filled):
             ready_ns = max(trigger_ns, event.finished_ns, earliest_ns)
-            return Frame(part, event.slot, event.generation, ready_ns)
+            return Frame(part, event.slot, event.generation, ready_ns, event.registration_ns)
         return NoFrame(part, event.fault, event.detail)
 
     def stop(self) -> None:

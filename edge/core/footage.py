@@ -119,6 +119,7 @@ class TimingMessage(Message, frozen=True, kw_only=True, omit_defaults=True):
     """The part's instants on the station's clock; *_ms are spans between them.
 
     latency_ms: trigger to command received, of a verdict in time; session_ms: the model alone.
+    registration_ns: how long the part's references took to register, before frame_ns.
     """
 
     trigger_ns: int
@@ -130,6 +131,7 @@ class TimingMessage(Message, frozen=True, kw_only=True, omit_defaults=True):
     worker_sent_ns: int
     answered_ns: int
     decided_ns: int
+    registration_ns: int = 0
     frame_ms: float | None = None
     session_ms: float | None = None
     decided_ms: float | None = None
@@ -217,6 +219,7 @@ def part_of(messages: PartMessages, session: Session) -> RecordedPart:
         late_score=_maybe(told.late_score),
         encoder=told.encoder,
         serving=served(told.served, session),
+        registration_ns=timing.registration_ns,
     )
     opened = Opened(told.part, told.number, told.encoder, deadline, told.truth, told.defect_type)
     return RecordedPart(opened, record, told.picture)
@@ -288,6 +291,7 @@ def _timing(record: PartRecord) -> TimingMessage:
         worker_sent_ns=stamps.sent_ns,
         answered_ns=record.answered_ns,
         decided_ns=record.decided_ns,
+        registration_ns=record.registration_ns,
         frame_ms=_span_ms(trigger_ns, record.frame_ns),
         session_ms=_span_ms(stamps.started_ns, stamps.ended_ns),
         decided_ms=_span_ms(trigger_ns, record.decided_ns),

@@ -142,12 +142,16 @@ class Trigger(Record, frozen=True):
 
 
 class Frame(Record, frozen=True):
-    """A part's views are whole in a slot of the pool, under this generation of its lease."""
+    """A part's views are whole in a slot of the pool, under this generation of its lease.
+
+    registration_ns: how long its references took to register; 0 where none was.
+    """
 
     part: int
     slot: int
     generation: int
     ready_ns: int
+    registration_ns: int = 0
 
 
 class NoFrame(Record, frozen=True):
@@ -284,3 +288,4 @@ class PartRecord(Record, frozen=True):
     late_score: float | None = None
     encoder: int | None = None
     serving: Serving | None = None
+    registration_ns: int = 0  # how long its references took to register, before frame_ns

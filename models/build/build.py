@@ -15,7 +15,7 @@ from edge.core.types import ViewSpec
 from models.build import datasets, measure, recipe, tested
 from models.build.datasets import CELL_PX, Split
 from models.build.golden import Chosen, NoGoldenSetError
-from models.build.recipe import Recipe
+from models.build.recipe import PRETRAINED, Recipe
 from models.build.sealing import Pair, chosen_set, pin, written
 from models.envelope import learn
 from models.manifest import Figures, Manifest, Outputs, Pictures
@@ -126,16 +126,17 @@ def views_of(plan: Recipe) -> tuple[ViewSpec, ...]:
 def told(figures: Figures) -> str:
     """The figures in a few lines."""
     part = figures.by_part
-    by_part = part and (
+    of_parts = part and (
         f"by part: {part.detected} of {part.defective} defective ones detected in every picture, "
-        f"{part.overkill} of {part.good} good ones not passed in some; AUROC {part.auroc:.4f}\n"
+        f"{part.overkill} of {part.good} good ones not passed in some, {part.unfit} of all unfit; "
+        f"AUROC {part.auroc:.4f}\n"
     )
     return (
         f"test, {figures.test_pictures} pictures: AUROC {figures.auroc_int8:.4f} "
         f"(FP32 {figures.auroc_fp32:.4f}, {figures.flips} other verdicts), "
         f"detection {figures.detection:.2%}, overkill {figures.overkill:.2%}, "
         f"escape {figures.escape:.2%}, held {figures.held:.2%}, unfit {figures.unfit:.2%}\n"
-        f"{by_part or ''}"
+        f"{of_parts or ''}"
         f"for diagnosis: detection {figures.detection_at_2:.2%} at exactly 2 % overkill; AUROC of "
         f"brightness alone {_or_none(figures.brightness_auroc)}, blind "
         f"{_or_none(figures.blind_auroc)} ({figures.blind_defects} defects filled); "
@@ -148,7 +149,10 @@ def told(figures: Figures) -> str:
 
 
 def row(name: str, figures: Figures, file: Path) -> str:
-    """The package in a row of the table in docs/models.md."""
+    """The package as a row of Markdown, to be kept beside those of other candidates.
+
+    AUROC, detection at overkill, detection at exactly 2 % overkill, session.run, the file's size.
+    """
     return (
         f"| {name} | {figures.auroc_int8:.4f} | {figures.detection:.1%} at "
         f"{figures.overkill:.1%} | {figures.detection_at_2:.1%} | {figures.int8_ms:.1f} ms "
@@ -165,8 +169,8 @@ def _seen(plan: Recipe, train: Split, calib: Split) -> Pictures:
     digests, seeds = {*train.digests, *calib.digests}, set[tuple[int, int]]()
     if plan.data.source == "synthetic":
         seeds |= {plan.data.train_seeds, plan.data.calib_seeds}
-    if plan.training.start:
-        before = find(plan.training.start).manifest.pictures
+    for name in _starts(plan):
+        before = find(name).manifest.pictures
         digests |= before.digests()
         seeds |= set(before.seeds)
     joined = b"".join(sorted(digests))
@@ -174,10 +178,22 @@ def _seen(plan: Recipe, train: Split, calib: Split) -> Pictures:
 
 
 def _terms(plan: Recipe) -> str:
-    if not plan.training.start:
-        return plan.terms
-    before = find(plan.training.start).manifest
-    return f"{plan.terms} Began with the weights of {before.name}: {before.terms}"
+    """The recipe's terms and those of all that the weights began with, a teacher's included."""
+    told = [plan.terms]
+    if any(one.network.kind in PRETRAINED for one in _taught(plan)):
+        told.append("Begun with ImageNet weights of EfficientNet-Lite0 (Apache-2.0).")
+    for name in _starts(plan):
+        before = find(name).manifest
+        told.append(f"Begun with the weights of {before.name}: {before.terms}")
+    return " ".join(told)
+
+
+def _taught(plan: Recipe) -> list[Recipe]:
+    return [plan] if plan.teacher is None else [plan, plan.teacher]
+
+
+def _starts(plan: Recipe) -> list[str]:
+    return [one.training.start for one in _taught(plan) if one.training.start]
 
 
 def require_tools() -> None:

@@ -1,7 +1,8 @@
 """Ideas held against each other: cross-validation over groups within train, nothing else read.
 
 A fold is trained on the other folds' groups and scores its own, by the FP32 graph that the build
-would export. Groups are physical parts or designs, so no part is on both sides.
+would export; the INT8 graph gives time and size. Groups are physical parts or designs, so no part
+is on both sides.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from models.build.paste import blemished
 from models.build.recipe import Flaw
 
 _SOFT_PX = 1.2
+_LEAST_SIDE_PX = 56  # the largest flaw that is drawn, and a rim around it
 _AT_BORDER_PX = 2
 _TRIES = 8
 _LEAST_CHANGE = 10  # gray levels: what is fainter may be a stain, which is no flaw
@@ -34,6 +35,8 @@ def drawn(
     donor: another picture of the set, of any size, with its marks if it is defective. None where
     the picture has no room for the flaw.
     """
+    if min(picture.shape) < _LEAST_SIDE_PX:
+        return None
     if flaw == "implant" and marks is not None:
         return implanted(picture, donor, marks, rng)
     if flaw == "board":
@@ -125,24 +128,26 @@ def darkened(
 
 
 def _crack(size_px: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """A thin line that wanders, some nearly straight; a third of them along a side."""
+    """A thin line: half of them nearly straight and along a side, the others wander anywhere."""
     height, width = size_px
     length = np.exp(rng.uniform(np.log(25), np.log(0.9 * max(size_px))))
     steps = max(3, int(length / 6))
-    begins = rng.uniform(0, 2 * np.pi) if rng.random() < 0.67 else np.pi / 2 * rng.integers(4)
-    heading = begins + np.cumsum(rng.normal(0, rng.uniform(0.02, 0.35), steps))
+    straight = bool(rng.integers(2))
+    begins = np.pi / 2 * rng.integers(4) if straight else rng.uniform(0, 2 * np.pi)
+    bends = rng.uniform(0.005, 0.03) if straight else rng.uniform(0.03, 0.35)
+    heading = begins + np.cumsum(rng.normal(0, bends, steps))
     along = np.stack([np.cos(heading), np.sin(heading)], 1) * 6
     points = rng.uniform(0, (width, height)) + np.cumsum(along, 0) - along.sum(0) / 2
     widths = np.abs(np.cumsum(rng.normal(0, 0.25, steps)) + rng.uniform(1.0, 4.0)).clip(0.8, 6)
     ink = np.zeros(size_px, np.uint8)
     for start, end, thick in zip(points[:-1], points[1:], widths[1:], strict=True):
-        ends = (tuple(int(v * 16) for v in point) for point in (start, end))
-        cv2.line(ink, *ends, 255, max(1, round(thick)), cv2.LINE_AA, 4)
+        here, there = ((start * 16).astype(int).tolist(), (end * 16).astype(int).tolist())
+        cv2.line(ink, here, there, 255, max(1, round(thick)), cv2.LINE_AA, 4)
     return np.asarray(cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.5, 1.0)), np.float32) / 255
 
 
 def _pit(size_px: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """A ragged blob of 3 to 20 px, or a few together."""
+    """A ragged blob of 3 to 20 px in radius, or a few together."""
     ink = np.zeros(size_px, np.uint8)
     at = rng.uniform(0, size_px[::-1])
     for _ in range(1 if rng.random() < 0.7 else int(rng.integers(2, 5))):

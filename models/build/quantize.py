@@ -58,6 +58,20 @@ def ranges_of(pictures: Array, seed: int) -> Array:
     return pictures[np.sort(chosen[:RANGE_PICTURES])]
 
 
+def _front(network: Traced) -> list[str]:
+    """What stays in float in front: up to the convolution behind the first of single channels.
+
+    EfficientNet's stem and first block have channels of very different range. In integers they
+    cost 0.58 of a logit (root mean square, 60 train pictures of deeppcb-one-view), in float 0.21,
+    and are quicker: 9.4 ms for 11.5 on one thread. One more block in float: 0.14, but 15 ms.
+    """
+    convolutions = [place for place, step in enumerate(network.steps) if step.kind == "conv"]
+    for nth, place in enumerate(convolutions):
+        if network.steps[place].groups > 1:
+            return [step.name for step in network.steps[: convolutions[nth + 1] + 1]]
+    return []
+
+
 def int8_model(model: Any, network: Traced, pictures: Array, views: Sequence[str]) -> Any:
     """Quantise a `float_model(raw=False)`; pictures (n, views, H, W) uint8 set the ranges.
 
@@ -74,7 +88,7 @@ def int8_model(model: Any, network: Traced, pictures: Array, views: Sequence[str
             _Pictures(pictures),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_INTEGERS),
-            nodes_to_exclude=[*network.heads, *_TAIL],
+            nodes_to_exclude=[*network.heads, *_TAIL, *_front(network)],
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

@@ -74,6 +74,9 @@ def _coarsest(network: Network) -> int:
     return joins.get(network.kind, 1)
 
 
+PRETRAINED = ("encoder", "student")  # kinds that begin with ImageNet weights
+
+
 class Training(_Table, frozen=True):
     """How long and how hard. minutes caps the wall time: the schedule is cut, not broken off.
 
@@ -105,11 +108,12 @@ class Augment(_Table, frozen=True):
     Light, of the camera's picture: gamma, gain (both up to e to that power; gain about its "mean"
     or "zero" gray), offset and noise in gray levels, slope across the picture as a share, blur_px.
     tone is the share of parts that get the gray levels of another, good or bad by equal chance:
-    where good parts were lit otherwise than bad ones, the light must not tell them apart.
+    where good parts were lit otherwise than bad ones, the light then tells less, at 1 nothing.
     invert is the share of parts that are shown as their negative: where both materials can be
     flawed, another design. seams is the share of parts with patches set off by some pixels, which
     is no defect. pen is the share of good parts that get a stroke which is no defect;
-    paste the share that get a flaw, one of the kinds that `flaw` names (models/build/flaws.py).
+    paste the share that get a flaw, of a kind drawn from `flaw`, where one named twice comes twice
+    as often (models/build/flaws.py).
     """
 
     rotate: bool = True
@@ -132,6 +136,9 @@ class Augment(_Table, frozen=True):
     pen: float = 0.0
     paste: float = 0.0
     flaw: tuple[Flaw, ...] = ("blemish",)
+
+
+_SHARES = ("tone", "invert", "seams", "pen", "paste")
 
 
 class Limits(_Table, frozen=True):
@@ -167,8 +174,9 @@ class GoldenSet(_Table, frozen=True):
 class Recipe(_Table, frozen=True, kw_only=True):
     """Everything a build needs; see models/zoo/*.toml for the shipped ones.
 
-    teacher, in the file the name of another recipe of the same views, is trained first on the same
-    parts; this one then learns its map too, and is alone what ships (Hinton, Vinyals, Dean, 2015).
+    teacher, in the file the name of another recipe, is trained first, on the same parts and views;
+    this one then learns its map too, and is alone what ships (Hinton, Vinyals, Dean, 2015). "" is
+    none, where `like` has one.
     """
 
     name: str
@@ -190,16 +198,21 @@ def read(path: Path, data: str | Path | None = None) -> Recipe:
     data: a folder in the place of the recipe's data.root.
     """
     recipe, named = _own(path, data)
-    if named is None:
+    if named in (None, ""):
         return recipe
     if not isinstance(named, str) or not named.endswith(".toml"):
-        raise ConfigError(f"{path}: teacher {named!r}: the name of a recipe's file")
+        raise ConfigError(f"{path}: teacher {named!r}: the name of a recipe's file, or nothing")
     teacher, above = _own(path.parent / named, data)
-    if above is not None:
+    if above:
         raise ConfigError(f"{path}: teacher {named}: has a teacher itself; one is the most")
-    ours, theirs = ((one.data.size_px, one.data.reference) for one in (recipe, teacher))
-    if ours != theirs:
-        raise ConfigError(f"{path}: teacher {named}: data.size_px and data.reference differ")
+    if teacher.network.picture:
+        raise ConfigError(f"{path}: teacher {named}: network.picture: only its map is taught")
+    # The same parts, seen as the pupil sees them, but not dealt in the same batches.
+    training = msgspec.structs.replace(teacher.training, seed=recipe.training.seed + 1)
+    teacher = msgspec.structs.replace(teacher, data=recipe.data, training=training)
+    _check(path.parent / named, teacher)
+    largest = msgspec.structs.replace(recipe, network=teacher.network)
+    _check(path, largest)
     return msgspec.structs.replace(recipe, teacher=teacher)
 
 
@@ -278,10 +291,24 @@ def _check(path: Path, recipe: Recipe) -> None:
         raise ConfigError(f"{path}: network.channels: at least one, each at least 1")
     if recipe.training.epochs < 1 or recipe.training.batch < 2:
         raise ConfigError(f"{path}: training.epochs at least 1, training.batch at least 2")
-    if not recipe.augment.flaw:
-        raise ConfigError(f"{path}: augment.flaw: at least one kind")
     if not 0 <= recipe.golden.seed <= 800:
         raise ConfigError(f"{path}: golden.seed {recipe.golden.seed}: from 0 to 800")
     for key, most in (("max_escape", 0.5), ("max_overkill", 0.5), ("max_held", 1.0)):
         if not 0 <= getattr(recipe.limits, key) <= most:
             raise ConfigError(f"{path}: limits.{key} must be in 0..{most}")
+    _check_augment(path, recipe, cells)
+
+
+def _check_augment(path: Path, recipe: Recipe, cells: int) -> None:
+    crop = recipe.augment.crop_px
+    if crop % cells or not 0 <= crop <= min(recipe.data.size_px):
+        raise ConfigError(
+            f"{path}: augment.crop_px {crop}: a multiple of {cells}, at most data.size_px; 0: none"
+        )
+    for key in _SHARES:
+        if not 0 <= getattr(recipe.augment, key) <= 1:
+            raise ConfigError(f"{path}: augment.{key} must be in 0..1")
+    if recipe.augment.tone and recipe.data.reference:
+        raise ConfigError(f"{path}: augment.tone: the reference would keep its own gray levels")
+    if not recipe.augment.flaw:
+        raise ConfigError(f"{path}: augment.flaw: at least one kind")

@@ -82,10 +82,10 @@ class Sampler:
             if self._split.defect[number]:
                 types[place] = self._kinds.get(self._split.types[number], -1)
             if rng.random() < self._augment.tone:
-                other = self._dealt(rng, bad=bool(rng.integers(2)))
-                part = np.concatenate(
-                    [toned(part[0], self._split.pictures[other, 0])[None], part[1:]]
-                )
+                other = self._split.pictures[self._dealt(rng, bad=bool(rng.integers(2))), 0]
+                ours, theirs = (_content(one, self._fill) for one in (part[0], other))
+                part = part.copy()
+                part[0][ours] = toned(part[0][ours], other[theirs])
             if rng.random() < self._augment.invert:
                 part, types[place] = 255 - part, -1  # in the negative its type is another
             pose = _pose(marks, part.shape[1:], self._size, self._augment, rng)
@@ -156,9 +156,11 @@ class Sampler:
 
 def _content(picture: Array, fill: int | None) -> tuple[slice, slice]:
     """Where a picture (H, W) is more than the fill around it; all of it where it was not padded."""
+    if fill is None:
+        return slice(None), slice(None)
     there = picture != fill
     down, along = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
-    if fill is None or not len(down):
+    if not len(down):
         return slice(None), slice(None)
     return slice(down[0], down[-1] + 1), slice(along[0], along[-1] + 1)
 

@@ -46,7 +46,7 @@ def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Fig
         blind_defects=int(blind.defect.sum()),
         brightness_auroc=auroc(test.pictures[:, 0].mean((1, 2)), defect),
         average_precision=_precision(manifest, int8, test),
-        by_part=_by_part(test, values, unfit, limits),
+        by_part=by_part(test, values, unfit, limits),
         escape=float(passed[defect].mean()),
         overkill=float((~passed & ~unfit)[~defect].mean()),
         held=float((~passed & ~failed & ~unfit).mean()),
@@ -63,7 +63,7 @@ def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Fig
     )
 
 
-def _by_part(test: Split, values: Array, unfit: Array, limits: Thresholds) -> PartFigures | None:
+def by_part(test: Split, values: Array, unfit: Array, limits: Thresholds) -> PartFigures | None:
     """The figures by physical part; None where each picture is its own, or groups are designs."""
     if len(set(test.groups)) == len(test.groups):
         return None
@@ -77,12 +77,14 @@ def _by_part(test: Split, values: Array, unfit: Array, limits: Thresholds) -> Pa
         return None
     bad, fine = (calibrate.fared(scores, limits) for scores in (units.defective, units.good))
     both = np.concatenate([units.defective, units.good])
+    judged = np.isfinite(both)
     return PartFigures(
         defective=bad.units,
         detected=bad.failed,
         good=fine.units,
         overkill=fine.failed + fine.held,
-        auroc=auroc(both, np.arange(len(both)) < bad.units) or 0.0,
+        unfit=bad.unfit + fine.unfit,
+        auroc=auroc(both[judged], (np.arange(len(both)) < bad.units)[judged]) or 0.0,
     )
 
 

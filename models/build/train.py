@@ -13,11 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from edge.core.errors import ConfigError
 from models.build.datasets import IGNORED, Array, Split
 from models.build.network import network, pretrained, start_from
-from models.build.recipe import Recipe, Training
+from models.build.recipe import PRETRAINED, Recipe, Training
 from models.build.sampling import Batch, Sampler
 
 # Moving average of the weights: about the last 300 steps.
@@ -37,7 +39,8 @@ def train(
 ) -> Any:
     """Train the recipe's network on a split; returns the averaged torch module, in eval mode.
 
-    `resume` continues from the checkpoint where one is. The wall-time cap is applied after each
+    `resume` continues from the checkpoint where one is; ConfigError for one of another network. A
+    teacher is trained first, its checkpoint lies beside. The wall-time cap is applied after each
     epoch (`epochs_within`): the schedule is shortened so that the learning rate still ends at
     zero.
     """
@@ -47,7 +50,7 @@ def train(
     teacher = None
     if recipe.teacher is not None:
         report(f"teacher {recipe.teacher.name}")
-        beside = checkpoint.with_name("teacher.pt")
+        beside = checkpoint.with_name(f"teacher-{recipe.teacher.name}.pt")
         teacher = train(recipe.teacher, split, beside, resume=resume, report=report)
     torch.manual_seed(plan.seed)
     state, sampler = _State(recipe, split), Sampler(recipe, split)
@@ -96,13 +99,15 @@ class _State:
 
         views, types = split.pictures.shape[1], len(split.type_names())
         module = network(recipe.network, views, types)
-        if recipe.network.kind in ("encoder", "student"):
+        if recipe.network.kind in PRETRAINED:
             pretrained(module)
         self.model = module.to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.model)
         self.optimiser = torch.optim.AdamW(
             _groups(self.model, recipe.training.encoder_rate), weight_decay=1e-3
         )
+        taught_by = recipe.teacher and recipe.teacher.name
+        self.of = msgspec.json.encode((recipe.network, taught_by)).decode()
         self.epoch = 0
         self.epochs = recipe.training.epochs
         self.steps = 0
@@ -150,6 +155,7 @@ class _State:
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
+                "of": self.of,
                 "numbers": (self.epoch, self.epochs, self.steps, self.spent_s),
             },
             beside,
@@ -161,6 +167,8 @@ class _State:
         import torch
 
         held = torch.load(path, weights_only=True)
+        if held.get("of") != self.of:
+            raise ConfigError(f"{path}: of another network or teacher; build without --resume")
         self.model.load_state_dict(held["model"])
         self.average.load_state_dict(held["average"])
         self.optimiser.load_state_dict(held["optimiser"])

@@ -122,6 +122,9 @@ def test_parts_are_judged_beside_the_moved_reference(folder, played):
     assert told(played) == [*wanted, Fault.UNFIT_IMAGE]
     plain = replay(Asked(footage=folder / "footage.csv", model=str(folder / "none.onnx")))
     assert Verdict.PASS not in told(plain), "the footage needs no registration"
+    assert all(one.registration_ns > 200_000 for one in played.records[:PARTS])
+    assert played.records[PARTS].registration_ns == 0  # it failed
+    assert not any(one.registration_ns for one in plain.records)
 
 
 def test_a_recording_of_it_is_decided_again_bit_for_bit(folder, played):
@@ -149,5 +152,10 @@ def test_in_real_time_it_counts(folder):
         records = replay(asked).records[:PARTS]
         spans_ns[align] = min(
             one.frame_ns - one.deadline.trigger_ns for one in records if one.frame_ns
+        )
+        assert all(
+            one.deadline.trigger_ns + one.registration_ns <= one.frame_ns
+            for one in records
+            if one.frame_ns
         )
     assert spans_ns["none"] < spans_ns["affine"] - 200_000

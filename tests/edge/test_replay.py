@@ -35,7 +35,9 @@ ACTIONS = {
 }
 
 
-def record(part, verdict=None, *, score=None, fault=None, applied=None, latency_ms=8.0):
+def record(
+    part, verdict=None, *, score=None, fault=None, applied=None, latency_ms=8.0, registration_ms=0.0
+):
     cause = Cause.VERDICT if verdict else Cause.FAULT
     action = ACTIONS[verdict] if verdict else Action.REJECT
     trigger = part * 50 * MS
@@ -50,6 +52,7 @@ def record(part, verdict=None, *, score=None, fault=None, applied=None, latency_
         received_ns=trigger + round(latency_ms * MS),
         acked_ns=trigger + 9 * MS,
         applied=applied or action,
+        registration_ns=round(registration_ms * MS),
     )
 
 
@@ -147,6 +150,47 @@ def test_every_part_is_in_exactly_one_pile(tmp_path):
     assert result.frame_to_command_ms["p50"] == pytest.approx(7.0)
     assert result.session_ms["p50"] == pytest.approx(5.0)
     assert result.overhead_ms["p50"] == pytest.approx(3.0)
+
+
+def test_registration_is_no_overhead(tmp_path):
+    """Each part's own is taken off its latency; a part without counts 0."""
+    one = record(1, Verdict.PASS, score=0.1, latency_ms=10.0, registration_ms=2.0)
+    two = record(2, Verdict.FAIL, score=0.9, latency_ms=9.0, registration_ms=2.5)
+    three = record(3, Verdict.PASS, score=0.2)
+    late = record(4, fault=Fault.DEADLINE, registration_ms=4.0)
+    result = scored([one, two, three, late], [None] * 4, tmp_path)
+    assert result.overhead_ms["p50"] == pytest.approx(3.0)  # of 3.0, 1.5 and 3.0
+    assert result.overhead_ms["max"] == pytest.approx(3.0)
+    assert result.registration_ms["p50"] == pytest.approx(2.25)
+    assert result.registration_ms["max"] == pytest.approx(4.0)  # its session ran, too late
+    virtual = scored([one, two, three, late], [None] * 4, tmp_path, real_time=False)
+    assert (virtual.registration_ms, virtual.overhead_ms) == (result.registration_ms, None)
+    assert "registration" in shown(summary(result))
+
+
+def test_a_package_that_registers_nothing_says_0_and_shows_no_row(tmp_path):
+    result = scored([record(1, Verdict.PASS, score=0.1)], [None], tmp_path)
+    assert set(result.registration_ms.values()) == {0.0}
+    assert result.overhead_ms["p50"] == pytest.approx(3.0)
+    assert "registration" not in shown(summary(result))
+    barred = msgspec.structs.replace(record(1, fault=Fault.NOT_ADMITTED), stamps=Stamps())
+    assert scored([barred], [None], tmp_path).registration_ms is None
+
+
+def test_the_digest_and_older_records_know_no_registration():
+    """What a run decided does not depend on its times, and what was written before is read."""
+    digests = []
+    for part in (
+        record(1, Verdict.PASS, score=0.1),
+        record(1, Verdict.PASS, score=0.1, registration_ms=2),
+    ):
+        digest = DecisionDigest()
+        digest.add(part)
+        digests.append(digest.hexdigest())
+    assert len(set(digests)) == 1
+    older = msgspec.to_builtins(record(1, Verdict.PASS, score=0.1))
+    del older["registration_ns"]
+    assert msgspec.convert(older, PartRecord) == record(1, Verdict.PASS, score=0.1)
 
 
 def test_a_command_received_after_act_by_is_an_overrun_but_no_deadline_miss(tmp_path):

@@ -19,6 +19,7 @@ from models.calibrate import (
     at_most,
     choose,
     fared,
+    parts_of,
     percent,
     shortfall,
     units_needed,
@@ -103,6 +104,14 @@ def test_a_unit_counts_by_its_worst_picture():
         counts = fared(scores, limits)
         assert counts.units == counts.passed + counts.held + counts.failed + counts.unfit
         assert counts.unfit == 1
+
+
+def test_designs_and_lots_are_no_parts():
+    part = [Judged("a", True, 0.9), Judged("b", False, 0.2), Judged("c", True, 0.8)]
+    design = [Judged(name, bad, 0.5) for name in "abc" for bad in (True, False)]
+    assert parts_of(part) is not None
+    assert parts_of([*part, Judged("a", False, 0.3)]) is not None  # one part under both labels
+    assert parts_of(design) is None
 
 
 # ---- limits ----

@@ -148,6 +148,7 @@ def test_what_is_spent_on_a_picture_counts_in_real_time(
         frame = released(pool, next_event(camera, ready_ns, open_parts=1))
         assert isinstance(frame, Frame)
         assert frame.ready_ns == (ready_ns if at_most is None else trigger_ns)
+        assert frame.registration_ns == 3_000_000  # at any pace, it is what it took
     assert camera.due_ns(0) is None
     camera.close()
 

@@ -567,6 +567,7 @@ _records = st.builds(
         st.none() | _limits,
         st.lists(_texts, max_size=3).map(tuple),
     ),
+    registration_ns=_ints,
 )
 
 
@@ -604,10 +605,22 @@ def test_a_part_says_what_served_it_only_where_that_differs(
     assert msgspec.to_builtins(decision).get("served") == told
 
 
+def test_footage_from_before_registration_was_told_is_read() -> None:
+    """Nothing is written where nothing was registered, and then nothing is missed."""
+    session, (opened, closed) = a_session(), a_part(3)
+    for took_ns in (0, 1_900_000):
+        record = msgspec.structs.replace(closed.record, registration_ns=took_ns)
+        decision, command, timing = messages_of(opened, record, "kept", session)
+        told = msgspec.json.encode(timing)
+        assert (b"registration_ns" in told) is bool(took_ns)
+        again = msgspec.json.decode(told, type=type(timing))
+        assert part_of((decision, command, again), session).record.registration_ns == took_ns
+
+
 def test_every_field_of_a_record_is_in_the_messages() -> None:
     """A field that is added to the vocabulary must be added to footage too."""
     told = {
-        PartRecord: 16,
+        PartRecord: 17,
         Serving: 10,
         Decision: 9,
         Deadline: 3,

@@ -25,6 +25,7 @@ epochs = 60
 batch = 8
 learning_rate = 5e-3
 """
+WIDE = "[64, 64, 64, 64, 64]"  # as the zoo's synthetic-part
 
 
 @pytest.fixture
@@ -61,6 +62,29 @@ def test_a_folder_pair_becomes_a_package_and_resumes(folder):
     again = build(folder / "dots.toml", resume=True, report=said.append)
     assert any(line.startswith("resumed after epoch 60") for line in said)
     assert package.load(again).manifest.thresholds == found.manifest.thresholds
+    (row,) = {line for line in said if line.startswith("| dots |")}
+    assert f" {found.manifest.figures.auroc_int8:.4f} " in row
+    (folder / "dots.toml").write_text(RECIPE.replace("channels = [16]", "channels = [32]"))
+    with pytest.raises(ConfigError, match="of another network or teacher; build without --resume"):
+        build(folder / "dots.toml", resume=True)
+
+
+def test_a_pupil_is_taught_by_a_recipe_and_has_its_terms(folder):
+    pytest.importorskip("torch", reason="training needs the extra `train`")
+    short = RECIPE.replace("epochs = 60", "epochs = 4")
+    large = short.replace("[16]", "[32]") + 'start = "synthetic-part-fp32"\n'
+    (folder / "dots.toml").write_text('teacher = "large.toml"\n' + short)
+    (folder / "large.toml").write_text(
+        large.replace('"dots"', '"large"').replace("stem = 16", "stem = 32").replace("[32]", WIDE)
+    )
+    said: list[str] = []
+    manifest = package.load(build(folder / "dots.toml", report=said.append)).manifest
+    assert said.index("teacher large") < said.index(
+        "starting from the weights of synthetic-part-fp32"
+    )
+    assert (folder / "runs" / "dots" / "teacher-large.pt").is_file()
+    assert "Begun with the weights of synthetic-part-fp32: Apache-2.0" in manifest.terms
+    assert manifest.pictures.holds_seed(0)
 
 
 def test_missing_tools_are_named_before_anything_starts(folder, monkeypatch):

@@ -21,6 +21,10 @@ WRONG = {
     "exact.*|Invalid enum": WHOLE + 'fit = "stretch"\n',
     "at least one": WHOLE + "[network]\nchannels = []\n",
     "epochs at least 1": WHOLE + "[training]\nepochs = 0\n",
+    "crop_px 20: a multiple of 8": WHOLE + "[augment]\ncrop_px = 20\n",
+    r"augment\.paste must be in 0\.\.1": WHOLE + "[augment]\npaste = 7.0\n",
+    "tone: the reference": WHOLE + "reference = true\n[augment]\ntone = 0.5\n",
+    "augment.flaw: at least one": WHOLE + "[augment]\nflaw = []\n",
     "max_escape must be": WHOLE + "[limits]\nmax_escape = 0.7\n",
     r"unknown key golden\.from; allowed: .*source": WHOLE + '[golden]\nfrom = "calib"\n',
     "Invalid enum.*golden.source": WHOLE + '[golden]\nsource = "mine"\n',
@@ -74,21 +78,26 @@ def test_a_teacher_is_a_recipe_beside_and_goes_with_like(tmp_path):
     assert found.teacher is not None
     assert found.teacher.network.stem == 96
     assert found.teacher.data.root == str(tmp_path)
+    assert found.teacher.training.seed != found.training.seed  # other batches than the pupil's
+    alone = written(tmp_path, "alone", 'like = "small.toml"\nteacher = ""\n')
+    assert recipe.read(alone).teacher is None
 
 
 @pytest.mark.parametrize(
     ("named", "reason"),
     [
         ('"small.toml"', "small.toml: has a teacher itself"),
-        ('"other.toml"', "other.toml: data.size_px and data.reference differ"),
+        ('"whole.toml"', "whole.toml: network.picture: only its map is taught"),
+        ('"coarse.toml"', "72x64: multiples of 16 for this network"),
         ("3", "teacher 3: the name of a recipe's file"),
         ('"taught.toml"', "taught.toml: has a teacher itself"),
     ],
 )
 def test_a_teacher_that_cannot_teach_is_one_line(tmp_path, named, reason):
-    written(tmp_path, "other", WHOLE.replace("64, 64", "128, 128"))
+    written(tmp_path, "whole", WHOLE + "[network]\npicture = true\n")
+    written(tmp_path, "coarse", WHOLE + '[network]\nkind = "encoder"\n')
     written(tmp_path, "taught", 'teacher = "plain.toml"\n' + WHOLE)
     written(tmp_path, "plain", WHOLE)
-    small = written(tmp_path, "small", f"teacher = {named}\n" + WHOLE)
+    small = written(tmp_path, "small", f"teacher = {named}\n" + WHOLE.replace("64, 64", "72, 64"))
     with pytest.raises(ConfigError, match=reason):
         recipe.read(small)
