@@ -18,15 +18,18 @@ _GROW_PX = 6  # around a mark, whose border is part of the defect
 _MOST = 0.25  # of a picture; of a larger defect too little is left that could fill it
 
 
-def blinded(split: Split) -> Split:
-    """The good parts, and the bad ones that can be filled, still labelled defect."""
+def blinded(split: Split, fill: int | None = None) -> Split:
+    """The good parts, and the bad ones that can be filled, still labelled defect.
+
+    fill: the gray around pictures that were padded, which is no light to go by.
+    """
     kept, views = [], []
     for number, bad in enumerate(split.defect):
         part, marks = split.pictures[number], split.marks[number]
         if bad:
             if marks is None:
                 continue
-            filled = _filled(part, marks)
+            filled = _filled(part, marks, fill)
             if filled is None:
                 continue
             part = np.concatenate([filled[None], part[1:]])
@@ -35,12 +38,17 @@ def blinded(split: Split) -> Split:
     return msgspec.structs.replace(split.of(np.array(kept)), pictures=np.stack(views))
 
 
-def _filled(part: Array, marks: Array) -> Array | None:
+def _filled(part: Array, marks: Array, fill: int | None) -> Array | None:
     picture = part[0]
     hole = cv2.dilate(marks, np.ones((2 * _GROW_PX + 1,) * 2, np.uint8)) > 127
-    if hole.mean() > _MOST:
+    part_of_it = picture != (-1 if fill is None else fill)
+    hole &= part_of_it
+    if not hole.any() or hole.sum() > _MOST * part_of_it.sum():
         return None
-    new = _of_reference(picture, part[1], hole) if len(part) > 1 else _of_beside(picture, hole)
+    if len(part) > 1:
+        new: Array | None = _of_reference(picture, part[1], hole)
+    else:
+        new = _of_beside(picture, hole, part_of_it)
     if new is None:
         return None
     soft = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.5)
@@ -61,10 +69,11 @@ def _of_reference(picture: Array, reference: Array, hole: Array) -> Array:
     return np.asarray(np.clip(cv2.GaussianBlur(design, (0, 0), 0.9) + noise, 0, 255))
 
 
-def _of_beside(picture: Array, hole: Array) -> Array | None:
+def _of_beside(picture: Array, hole: Array, part_of_it: Array) -> Array | None:
     """The picture moved so that good pixels lie where the hole is; None where no move does it.
 
-    The move whose pixels fit best along the rim of the hole, in the light of the hole's place.
+    part_of_it (H, W) bool: what is not padding. The move whose pixels fit best along the rim of the
+    hole, in the light of the hole's place.
     """
     ys, xs = np.nonzero(hole)
     top, bottom, left, right = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
@@ -83,8 +92,12 @@ def _of_beside(picture: Array, hole: Array) -> Array | None:
             moved = cv2.warpAffine(
                 picture, move, (width, height), borderMode=cv2.BORDER_REFLECT
             ).astype(np.float32)
-            shift = float(picture[rim].mean() - moved[rim].mean()) if rim.any() else 0.0
-            lost = float(np.abs(moved[rim] + shift - picture[rim]).mean()) if rim.any() else 0.0
+            there = cv2.warpAffine(part_of_it.astype(np.uint8), move, (width, height)) > 0
+            seen = rim & part_of_it & there
+            if not seen.any() or not there[hole].all():
+                continue
+            shift = float(picture[seen].mean() - moved[seen].mean())
+            lost = float(np.abs(moved[seen] + shift - picture[seen]).mean())
             if best is None or lost < best[0]:
                 best = lost, np.clip(moved + shift, 0, 255)
     return None if best is None else best[1]

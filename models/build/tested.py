@@ -34,7 +34,8 @@ def figures_of(manifest: Manifest, fp32: bytes, int8: bytes, test: Split) -> Fig
     verdicts, others = ([limits.verdict(float(v)) for v in each] for each in (values, twin))
     fp32_ms, int8_ms = run_ms([fp32, int8], views, test.pictures[0], THREADS)
     fp32_1_ms, int8_1_ms = run_ms([fp32, int8], views, test.pictures[0], 1)
-    blind = blinded(test)
+    fit = manifest.picture().fit
+    blind = blinded(test, fit.fill if fit.mode == "pad" else None)
     return Figures(
         test_pictures=len(defect),
         auroc_fp32=auroc(twin, defect) or 0.0,

@@ -14,7 +14,6 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data"
 # picture under two labels.
 SEEN = {
     "deeppcb": ("deeppcb", 6),
-    "deeppcb-one-view": ("deeppcb", 0),
     "magnetic-tile": ("magnetic_tile", 21),
 }
 
