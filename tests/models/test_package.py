@@ -283,15 +283,20 @@ def test_a_zoo_file_with_another_digest_is_refused(
         package.find("tiny")
 
 
+# The least AUROC on test that each set's package has to keep.
+FLOORS = {"synthetic-part": 0.99, "deeppcb": 0.996, "magnetic-tile": 0.92}
+LARGEST = {"int8": 2 * 10**6, "fp32": 4 * 10**6}  # bytes; a twin has four for each weight
+
+
 @pytest.mark.parametrize("name", sorted(package.zoo_index()))
 def test_every_package_of_the_zoo_is_what_the_index_pins(name: str) -> None:
     found = package.find(name)
     assert found.manifest.name == name
-    assert found.size < 2 * 10**6
+    assert found.size < LARGEST[found.manifest.precision]
     assert found.manifest.terms
     assert found.manifest.envelope.bounds
-    assert found.manifest.figures.auroc_int8 >= 0.97
-    assert abs(found.manifest.figures.auroc_int8 - found.manifest.figures.auroc_fp32) <= 0.005
+    assert found.manifest.figures.auroc_int8 >= FLOORS[name.removesuffix("-fp32")]
+    assert abs(found.manifest.figures.auroc_int8 - found.manifest.figures.auroc_fp32) <= 0.002
     assert found.manifest.figures.ratio >= 1.5
 
 
