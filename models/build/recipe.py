@@ -249,7 +249,7 @@ def _document(path: Path, deep: int = 0) -> dict[str, Any]:
     for key, value in document.items():
         both = isinstance(value, dict) and isinstance(below.get(key), dict)
         below[key] = below[key] | value if both else value
-    if "teacher" in below and "teacher" not in document:
+    if below.get("teacher") and "teacher" not in document:
         below["teacher"] = str(Path(like).parent / str(below["teacher"]))
     root = Path(below.get("data", {}).get("root", "."))
     if "root" not in document.get("data", {}) and not root.is_absolute():

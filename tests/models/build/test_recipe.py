@@ -81,6 +81,7 @@ def test_a_teacher_is_a_recipe_beside_and_goes_with_like(tmp_path):
     assert found.teacher.training.seed != found.training.seed  # other batches than the pupil's
     alone = written(tmp_path, "alone", 'like = "small.toml"\nteacher = ""\n')
     assert recipe.read(alone).teacher is None
+    assert recipe.read(written(tmp_path, "so", 'like = "alone.toml"\n')).teacher is None
 
 
 @pytest.mark.parametrize(
