@@ -195,5 +195,7 @@ def test_a_set_is_made_anew_without_touching_the_model(tmp_path, monkeypatch):
 def test_a_recipe_is_named_by_its_file_or_its_place_in_the_zoo():
     assert recipe_of("deeppcb") == package.ZOO / "deeppcb.toml"
     assert recipe_of("mine/my.toml").name == "my.toml"
-    with pytest.raises(ConfigError, match=r"'mine'; a \.toml file, or deeppcb \| synthetic-part$"):
+    with pytest.raises(
+        ConfigError, match=r"'mine'; a \.toml file, or deeppcb \| magnetic-tile \| synthetic-part$"
+    ):
         recipe_of("mine")
