@@ -5,24 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.build.datasets import Split
 from models.build.tested import by_part
 from models.manifest import Thresholds
+from tests.models.build.test_compare import split
 
 LIMITS = Thresholds(pass_below=0.4, fail_from=0.6)
-
-
-def split(groups, defect):
-    count = len(groups)
-    return Split(
-        pictures=np.zeros((count, 1, 8, 8), np.uint8),
-        defect=np.array(defect, bool),
-        marks=(None,) * count,
-        digests=(),
-        names=tuple(map(str, range(count))),
-        types=("",) * count,
-        groups=tuple(groups),
-    )
 
 
 def test_a_part_counts_once_and_by_its_worst_picture():
