@@ -108,21 +108,27 @@ def load(data: Data, base: Path, split: str) -> Split:
     return _gathered((one for one in read if not (one.unfit and split == "train")), split)
 
 
-DRAWN = "drawn"  # the group of all boards that are drawn beside a set's own pictures
+# The groups of the boards that are drawn beside a set's own pictures.
+DRAWN, ROUTED = "drawn", "routed"
 
 
 def with_drawn(train: Split, data: Data) -> Split:
     """The train split and the good boards that the recipe has drawn beside it."""
-    if not data.drawn_boards:
+    if not data.drawn_boards and not data.routed_boards:
         return train
-    from models.build.layouts import pictured
+    from models.build.layouts import layout, pictured
+    from models.build.routes import routed
 
     views = train.pictures.shape[1]
 
     def boards() -> Iterator[_Sample]:
-        for seed in range(data.drawn_boards):
-            parts = list(pictured(seed, data.size_px))[:views]
-            yield _Sample(parts, False, f"{DRAWN} {seed}", DRAWN)
+        for count, draw, group in (
+            (data.drawn_boards, layout, DRAWN),
+            (data.routed_boards, routed, ROUTED),
+        ):
+            for seed in range(count):
+                parts = list(pictured(seed, data.size_px, draw))[:views]
+                yield _Sample(parts, False, f"{group} {seed}", group)
 
     more = _gathered(boards(), DRAWN)
     return Split(

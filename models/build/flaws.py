@@ -5,12 +5,14 @@ one; on 180 pictures it does not (docs/models.md). A flaw of known place shows i
 looks like. Kinds: "blemish", scratches, spots and patches of another picture, some of them faint;
 "crack" and "pit", clearly darker than what is around; "implant", a marked defect of another
 picture, in this one's light; "board", irregular copper where there should be none and none where
-there should be some, on pictures of two levels.
+there should be some, on pictures of two levels; "bridge", copper right across a gap or a gap right
+across copper, on the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ _LEAST_SIDE_PX = 56  # the largest flaw that is drawn, and a rim around it
 _AT_BORDER_PX = 2
 _TRIES = 8
 _LEAST_CHANGE = 10  # gray levels: what is fainter may be a stain, which is no flaw
+_BRIDGE_PX = 28  # half the patch that a short or an open has room in
 _LEAST_PX = 18  # a flaw of fewer changed pixels is one that nobody would mark
 
 
@@ -41,6 +44,8 @@ def drawn(
         return implanted(picture, donor, marks, rng)
     if flaw == "board":
         return miscoppered(picture, rng)
+    if flaw == "bridge":
+        return bridged(picture, rng)
     if flaw in ("crack", "pit"):
         return darkened(picture, _crack if flaw == "crack" else _pit, rng)
     return blemished(picture, cv2.resize(donor, picture.shape[::-1]), rng)
@@ -163,11 +168,10 @@ def _pit(size_px: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 def miscoppered(picture: Array, rng: np.random.Generator) -> tuple[Array, Array] | None:
     """An irregular flaw in one of the picture's two materials, drawn in the other's gray."""
-    dark, bright = np.percentile(picture, (4, 96))
-    contrast = bright - dark
-    if contrast < 40:  # one material only: there is no other to draw in
+    grays = _materials(picture)
+    if grays is None:
         return None
-    copper = picture > (dark + bright) / 2
+    copper = picture > sum(grays) / 2
     height, width = picture.shape
     for _ in range(_TRIES):
         side = int(rng.integers(12, 44))
@@ -178,20 +182,93 @@ def miscoppered(picture: Array, rng: np.random.Generator) -> tuple[Array, Array]
         if not at_an_edge and rng.random() < 0.75:
             continue
         towards_dark = bool(rng.integers(2)) if at_an_edge else share > 0.5
-        there = picture[place].astype(np.float32)
-        others = there[copper[place] != towards_dark]
-        level = float(np.median(others)) if others.size > 10 else (dark if towards_dark else bright)
-        level += rng.normal(0, 6) if others.size <= 10 else 0.0
         soft = cv2.GaussianBlur(_shape(rng, side), (0, 0), rng.uniform(0.6, 1.2))
-        new = there * (1 - soft) + level * soft
-        changed = np.abs(new - there) > contrast * 0.4
-        if changed.sum() < _LEAST_PX:
-            continue
-        out, marks = picture.copy(), np.zeros_like(picture)
-        out[place] = np.clip(new + rng.normal(0, 1.5, new.shape) * soft, 0, 255).astype(np.uint8)
-        marks[place] = changed * np.uint8(255)
-        return out, marks
+        made = _recoppered(picture, copper, place, soft, grays, rng, bright=not towards_dark)
+        if made is not None:
+            return made
     return None
+
+
+def bridged(picture: Array, rng: np.random.Generator) -> tuple[Array, Array] | None:
+    """A short or an open: a bar of one of the picture's two materials, right across the other."""
+    grays = _materials(picture)
+    if grays is None:
+        return None
+    copper = picture > sum(grays) / 2
+    bright = bool(rng.integers(2))
+    crossed = (copper != bright).astype(np.uint8)
+    depth = cv2.distanceTransform(crossed, cv2.DIST_L2, 3)
+    middle = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8))) & (depth >= 2) & (depth < 18)
+    middle[:_BRIDGE_PX], middle[-_BRIDGE_PX:] = False, False
+    middle[:, :_BRIDGE_PX], middle[:, -_BRIDGE_PX:] = False, False
+    ys, xs = np.nonzero(middle)
+    for _ in range(_TRIES if len(ys) else 0):
+        one = int(rng.integers(len(ys)))
+        y, x = int(ys[one]), int(xs[one])
+        place = (slice(y - _BRIDGE_PX, y + _BRIDGE_PX), slice(x - _BRIDGE_PX, x + _BRIDGE_PX))
+        bar = _bar(depth[place], rng)
+        soft = cv2.GaussianBlur(bar, (0, 0), rng.uniform(0.6, 1.2)).astype(np.float32) / 255
+        made = _recoppered(picture, copper, place, soft, grays, rng, bright=bright)
+        if made is not None:
+            return made
+    return None
+
+
+def _bar(depth: Array, rng: np.random.Generator) -> Array:
+    """A ragged bar through the middle of a patch, the way that its material is thinnest; 0..255.
+
+    depth: how far each point of the patch is from the other material.
+    """
+    middle = np.array(depth.shape[::-1]) / 2
+    reach = float(depth[depth.shape[0] // 2, depth.shape[1] // 2]) + 1.5
+    angles = np.arange(16) * np.pi / 16
+    ways = np.stack([np.cos(angles), np.sin(angles)], 1)
+    out, back = ((middle + sign * ways * reach).astype(int) for sign in (-1, 1))
+    thin = depth[out[:, 1], out[:, 0]] + depth[back[:, 1], back[:, 0]]
+    way = ways[int(np.argmin(thin))]
+    bent = np.array([-way[1], way[0]]) * rng.normal(0, 0.35)
+    steps = np.linspace(-1, 1, 5)[:, None] * (way + bent) * reach * rng.uniform(1.0, 1.4)
+    points = middle + steps + rng.normal(0, rng.uniform(0, 1.5), steps.shape)
+    bar: Array = np.zeros(depth.shape, np.uint8)
+    thick = float(np.exp(rng.uniform(np.log(2.5), np.log(11))))
+    for start, end in pairwise(points):
+        here, there = ((point * 16).astype(int).tolist() for point in (start, end))
+        width = max(1, round(thick * rng.uniform(0.8, 1.2)))
+        cv2.line(bar, here, there, 255, width, cv2.LINE_AA, 4)
+    return bar
+
+
+def _materials(picture: Array) -> tuple[float, float] | None:
+    """The grays of the two materials, dark and bright; None where there is one only."""
+    dark, bright = (float(gray) for gray in np.percentile(picture, (4, 96)))
+    return (dark, bright) if bright - dark >= 40 else None
+
+
+def _recoppered(
+    picture: Array,
+    copper: Array,
+    place: tuple[slice, slice],
+    soft: Array,
+    grays: tuple[float, float],
+    rng: np.random.Generator,
+    *,
+    bright: bool,
+) -> tuple[Array, Array] | None:
+    """The picture with a shape (0..1) of the bright or the dark material at a place, and its mask.
+
+    In the gray that the material has there. None where it changes next to nothing.
+    """
+    there = picture[place].astype(np.float32)
+    alike = there[copper[place] == bright]
+    level = float(np.median(alike)) if alike.size > 10 else grays[bright] + rng.normal(0, 6)
+    new = there * (1 - soft) + level * soft
+    changed = np.abs(new - there) > (grays[1] - grays[0]) * 0.4
+    if changed.sum() < _LEAST_PX:
+        return None
+    out, marks = picture.copy(), np.zeros_like(picture)
+    out[place] = np.clip(new + rng.normal(0, 1.5, new.shape) * soft, 0, 255).astype(np.uint8)
+    marks[place] = changed * np.uint8(255)
+    return out, marks
 
 
 def _shape(rng: np.random.Generator, side: int) -> Array:

@@ -44,10 +44,14 @@ def layout(rng: Generator, size_px: tuple[int, int]) -> Picture:
     return _etched(out[top : top + size_px[0], left : left + size_px[1]], rng)
 
 
-def pictured(seed: int, size_px: tuple[int, int]) -> tuple[Picture, Picture]:
-    """A drawn layout as a camera sees it, seams and all, and as its registered reference."""
+def pictured(
+    seed: int,
+    size_px: tuple[int, int],
+    draw: Callable[[Generator, tuple[int, int]], Picture] = layout,
+) -> tuple[Picture, Picture]:
+    """A drawn design as a camera sees it, seams and all, and as its registered reference."""
     rng = np.random.default_rng(seed)
-    design = layout(rng, size_px)
+    design = draw(rng, size_px)
     low, high = rng.uniform(20, 70), rng.uniform(130, 230)
     slope = rng.uniform(-14, 14, 2)
     still = np.array([[1, 0, 0], [0, 1, 0]], np.float32)

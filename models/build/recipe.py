@@ -27,8 +27,9 @@ class Data(_Table, frozen=True, kw_only=True):
     each seed in the closed ranges. size_px is (height, width) of every view. align "affine" moves
     each reference to where the picture has it (sensors/align.py), here as on the line; train
     pictures where that fails are not used. leave_out: words of the manifest's notes; train
-    pictures with one are not used. drawn_boards: so many good boards are drawn beside the train
-    pictures (models/build/layouts.py).
+    pictures with one are not used. drawn_boards, routed_boards: so many good boards
+    are drawn beside the train pictures, dense ones and sparse ones (models/build/layouts.py,
+    routes.py).
     """
 
     source: Literal["folder", "synthetic"] = "folder"
@@ -40,6 +41,7 @@ class Data(_Table, frozen=True, kw_only=True):
     align: Literal["none", "affine"] = "none"
     leave_out: tuple[str, ...] = ()
     drawn_boards: int = 0
+    routed_boards: int = 0
     parts_per_seed: int = 1
     train_seeds: tuple[int, int] = (0, 999)
     calib_seeds: tuple[int, int] = (1000, 1099)
@@ -96,7 +98,7 @@ class Training(_Table, frozen=True):
     start: str = ""
 
 
-Flaw = Literal["blemish", "crack", "pit", "implant", "board"]
+Flaw = Literal["blemish", "crack", "pit", "implant", "board", "bridge"]
 
 
 class Augment(_Table, frozen=True):

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import msgspec
+import cv2
 import numpy as np
+import pytest
 
 from models.build import datasets
 from models.build.layouts import layout, pictured
 from models.build.paste import seamed
 from models.build.recipe import Data
+from models.build.routes import routed
 
 
-def test_a_layout_has_two_materials_and_is_the_same_every_time():
+@pytest.mark.parametrize("draw", [layout, routed])
+def test_a_design_has_two_materials_and_is_the_same_every_time(draw):
     shares = []
     for seed in range(40):
-        drawn, again = (layout(np.random.default_rng(seed), (128, 160)) for _ in range(2))
+        drawn, again = (draw(np.random.default_rng(seed), (128, 160)) for _ in range(2))
         assert drawn.shape == (128, 160)
         assert set(np.unique(drawn)) <= {0, 255}
         assert np.array_equal(drawn, again)
         shares.append((drawn > 0).mean())
     assert min(shares) < 0.3
     assert max(shares) > 0.7
-    assert np.mean([0.02 < share < 0.98 for share in shares]) > 0.9
+    assert np.mean([0.02 < share < 0.98 for share in shares]) > 0.85
 
 
-def test_a_picture_shows_its_reference_but_for_seams():
+@pytest.mark.parametrize("draw", [layout, routed])
+def test_a_picture_shows_its_reference_but_for_seams(draw):
     for seed in range(8):
-        picture, reference = pictured(seed, (256, 256))
+        picture, reference = pictured(seed, (256, 256), draw)
         if not 0.1 < (reference > 0).mean() < 0.9:
             continue
         there = picture.astype(float)
         assert there[reference > 0].mean() > there[reference == 0].mean() + 30
         assert (np.where(picture > picture.mean(), 255, 0) == reference).mean() > 0.8
+
+
+def test_a_routed_board_is_of_several_pieces():
+    pieces = []
+    for seed in range(40):
+        drawn = routed(np.random.default_rng(seed), (512, 512))
+        copper = drawn if (drawn > 0).mean() < 0.5 else np.bitwise_not(drawn)
+        pieces.append(cv2.connectedComponents(copper)[0] - 1)
+    assert np.median(pieces) > 5
 
 
 def test_seams_leave_most_of_a_design_alone():
@@ -51,7 +64,7 @@ def test_a_seam_neither_covers_nor_copies_what_is_marked():
         assert np.array_equal(out == 255, marks == 255)
 
 
-def test_drawn_boards_are_good_parts_of_a_group_of_their_own():
+def test_drawn_boards_are_good_parts_of_groups_of_their_own():
     train = datasets.Split(
         pictures=np.zeros((2, 2, 96, 96), np.uint8),
         defect=np.array([False, True]),
@@ -61,11 +74,11 @@ def test_drawn_boards_are_good_parts_of_a_group_of_their_own():
         types=("", "spur"),
         groups=("one", "one"),
     )
-    data = Data(size_px=(96, 96), drawn_boards=5)
+    data = Data(size_px=(96, 96), drawn_boards=3, routed_boards=2)
     more = datasets.with_drawn(train, data)
     assert len(more.defect) == len(train.defect) + 5
     assert not more.defect[-5:].any()
-    assert more.groups[-5:] == (datasets.DRAWN,) * 5
+    assert more.groups[-5:] == (datasets.DRAWN,) * 3 + (datasets.ROUTED,) * 2
     assert more.pictures.shape[1:] == train.pictures.shape[1:]
     assert more.digests == train.digests
-    assert datasets.with_drawn(train, msgspec.structs.replace(data, drawn_boards=0)) is train
+    assert datasets.with_drawn(train, Data(size_px=(96, 96))) is train
