@@ -75,7 +75,7 @@ def routed(rng: Generator, size_px: tuple[int, int]) -> Picture:
             start = int(rng.integers(rows)), int(rng.integers(columns))
             if grid.whose(*start) == _FREE:
                 _trace(grid, start, rng)
-    _dots(grid, int(rng.integers(0, 9)) * int(rng.integers(2)), rng)
+    _dots(grid, int(rng.integers(1, 12)) if rng.random() < 0.6 else 0, rng)
     round_px = float(rng.uniform(0.6, min(4.0, grid.trace_px / 3)))
     soft = cv2.GaussianBlur(grid.copper.astype(np.float32), (0, 0), round_px)
     out = np.where(soft > 127, np.uint8(255), np.uint8(0))
@@ -176,8 +176,11 @@ def _dots(grid: _Grid, count: int, rng: Generator) -> None:
     """Lone dots of the design, as near to round as etching leaves them."""
     free = np.argwhere(grid.owner == _FREE)
     radius = float(rng.uniform(4, 11))
+    rough = float(rng.uniform(0.0, 0.12))
+    angles = np.arange(12) * np.pi / 6
     for _ in range(count if len(free) else 0):
-        x, y = grid.at(*(free[int(rng.integers(len(free)))] + rng.uniform(-0.2, 0.2, 2)))
-        axes = tuple(int(v * radius * _EIGHTHS_PX) for v in rng.uniform(0.8, 1.1, 2))
-        turn = float(rng.uniform(0, 180))
-        cv2.ellipse(grid.copper, (x, y), axes, turn, 0, 360, 255, -1, cv2.LINE_AA, 3)
+        middle = grid.at(*(free[int(rng.integers(len(free)))] + rng.uniform(-0.2, 0.2, 2)))
+        rim = np.stack([np.cos(angles), np.sin(angles)], 1) * radius * rng.uniform(0.7, 1.15, 2)
+        rim *= 1 + rng.normal(0, rough, (12, 1))
+        outline = (middle + rim * _EIGHTHS_PX).astype(np.int32)
+        cv2.fillPoly(grid.copper, [outline], 255, cv2.LINE_AA, 3)
