@@ -24,7 +24,8 @@ class Asked(TypedDict, total=False):
     """Which parts: those for which all that is given holds.
 
     since_ns and until_ns are of the trigger in UTC, the first included, the last not. verdict is
-    one of edge.core.types.Verdict, or none. type is a defect's type, or a fault's name. package is
+    one of edge.core.types.Verdict, or none. type is a defect's type, as labelled or, of a part that
+    failed and has no label, as its worst region was taken for; or a fault's name. package is
     the name of what judged the part, or at least 8 first digits of its content digest; it is looked
     for along the time, so give one.
     """
@@ -149,7 +150,9 @@ def unknown(path: Path | str, **asked: Unpack[Asked]) -> list[str]:
 # Each from an index, but for the packages: what may be asked for instead.
 _THERE = {
     "type": "SELECT DISTINCT defect_type FROM parts WHERE defect_type <> '' "
-    "UNION SELECT DISTINCT fault FROM parts WHERE fault IS NOT NULL",
+    "UNION SELECT DISTINCT fault FROM parts WHERE fault IS NOT NULL "
+    f"UNION SELECT * FROM (SELECT DISTINCT {rows.FOUND_TYPE} AS type FROM parts "
+    "WHERE verdict = 'fail') WHERE type <> ''",
     "lot": "SELECT DISTINCT lot FROM parts WHERE lot <> ''",
     "package": "SELECT DISTINCT package FROM parts",
 }
@@ -206,7 +209,9 @@ def _where(asked: Asked) -> tuple[str, list[int | str]]:
         if kind in _FAULTS:
             term("fault = ?", kind)
         else:
-            term("defect_type = ? AND defect_type <> ''", kind)
+            # Each side from an index of its own: the label's, or that of the verdict.
+            found = f"verdict = 'fail' AND {rows.FOUND_TYPE} = ?"
+            term(f"(defect_type = ? AND defect_type <> '' OR {found})", kind, kind)
     if (part := asked.get("part")) is not None:
         term("part = ?", part)
     if lot := asked.get("lot"):

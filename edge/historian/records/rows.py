@@ -79,6 +79,11 @@ SELECT = f"SELECT {', '.join(COLUMNS)} FROM parts"
 INSERT = f"INSERT INTO parts ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 LATE = ("done", "confirmed", "evidence", "footage")  # what may still be told when a part is closed
 JUDGE = ("package", "content_sha256", "provider", "pass_below", "fail_from")
+# Of a part that failed and that nobody labelled: the type that the package takes its worst region
+# for. Regions that somebody altered into no JSON have none.
+LABELLED = "truth IN ('good', 'defect')"
+FOUND_TYPE = f"""CASE WHEN verdict = 'fail' AND NOT {LABELLED} AND json_valid(regions)
+    THEN json_extract(regions, '$[0].type') END"""
 # Parts of a package: by its name, or by the first digits of its content digest.
 OF_PACKAGE = (
     "(package = {0} OR length({0}) >= 8 AND substr(content_sha256, 1, length({0})) = lower({0}))"

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from edge.historian.records.rows import FOUND_TYPE
 from edge.historian.report.bounds import rate
 from edge.historian.report.shift import Counts, DefectType, Known, Percentiles, Period
 from edge.historian.report.source import PICTURE_OVERRUN, Source
@@ -35,9 +36,7 @@ class Cell(NamedTuple):
 
 
 # As labelled; of a part that failed and has no label, what its worst region was taken for.
-_TYPE = """coalesce(nullif(defect_type, ''), CASE
-    WHEN known = 'unknown' AND verdict = 'fail' AND json_valid(regions)
-    THEN json_extract(regions, '$[0].type') END, '')"""
+_TYPE = f"coalesce(nullif(defect_type, ''), {FOUND_TYPE}, '')"
 
 
 def cells(source: Source) -> list[Cell]:

@@ -63,8 +63,13 @@ def opened(part: int, truth: str = "good", defect_type: str = "") -> Opened:
     return Opened(part, 1000 + part, 40 * part, deadline, truth, defect_type)
 
 
-def record(part: int, score: float | None = 0.125, fault: Fault | None = None) -> PartRecord:
-    """A part that passed, failed from 0.6, or defaulted for a fault."""
+def record(
+    part: int,
+    score: float | None = 0.125,
+    fault: Fault | None = None,
+    types: tuple[str, str] = ("", ""),
+) -> PartRecord:
+    """A part that passed, failed from 0.6 with regions of two types, or defaulted for a fault."""
     at_ns = trigger_ns(part)
     if fault is not None:
         decision = Decision(part, Action.REJECT, Cause.FAULT, fault=fault, detail="no frame came")
@@ -86,7 +91,11 @@ def record(part: int, score: float | None = 0.125, fault: Fault | None = None) -
         Cause.VERDICT,
         Verdict.FAIL if bad else Verdict.PASS,
         score=score,
-        regions=(Region(1, 2, 3, 4, 9, score), Region(5, 6, 7, 8, 12, 0.5)) if bad else (),
+        regions=(
+            (Region(1, 2, 3, 4, 9, score, types[0]), Region(5, 6, 7, 8, 12, 0.5, types[1]))
+            if bad
+            else ()
+        ),
         pose=Pose("belt", 1.5, 2.0, 0.0, 0.0, 0.0, 90.0) if bad else None,
     )
     return PartRecord(
@@ -133,9 +142,14 @@ class Line:
         self.tell(opened(part, truth, defect_type), trigger_ns(part))
 
     def close(
-        self, part: int, score: float = 0.125, fault: Fault | None = None, picture: str = "none"
+        self,
+        part: int,
+        score: float = 0.125,
+        fault: Fault | None = None,
+        picture: str = "none",
+        types: tuple[str, str] = ("", ""),
     ) -> None:
-        done = Closed(record(part, score, fault), picture)
+        done = Closed(record(part, score, fault, types), picture)
         self.tell(done, trigger_ns(part) + 15 * MS)
 
     def parts(self, first: int, last: int) -> None:

@@ -73,8 +73,23 @@ def test_questions_are_answered_from_an_index(told):
         plan = connection.execute(
             f"EXPLAIN QUERY PLAN {rows.SELECT}{where} ORDER BY utc_ns, event", values
         ).fetchall()
-        assert all("USING INDEX" in line or "ORDER BY" in line for *_, line in plan), (asked, plan)
+        read = [line for *_, line in plan if line.startswith(("SCAN", "SEARCH"))]
+        assert read, asked
+        assert all("USING INDEX" in line for line in read), (asked, plan)
     connection.close()
+
+
+def test_a_part_without_a_label_is_found_by_what_its_worst_region_was_taken_for(line):
+    line.begin(11)
+    for part, truth in ((1, ""), (2, "good"), (3, "defect")):
+        line.open(part, truth, "short" if truth == "defect" else "")
+        line.close(part, score=0.75, types=("spur", "short"))
+    line.books.commit()
+    assert [row.part for row in query(line.path, type="spur")] == [1]
+    assert [row.part for row in query(line.path, type="short")] == [3]
+    assert unknown(line.path, type="spur") == []
+    (told,) = unknown(line.path, type="open")
+    assert told.endswith("there are: short, spur")
 
 
 @pytest.mark.parametrize("asked", [{"verdict": "good"}, {"limit": -1}])
