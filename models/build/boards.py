@@ -71,9 +71,9 @@ def _with_flaw(copper: Picture, flaw: Flaw, rng: np.random.Generator) -> Picture
     outside = cv2.distanceTransform(np.bitwise_not(copper), cv2.DIST_L2, 5).astype(np.float32)
     match flaw:
         case "open":  # the middle of a trace, cut right through
-            there, value, radius = _ridge(inside, 4, 8), 0, None
+            there, value, radius = ridge(inside, 4, 8), 0, None
         case "short":  # the middle of a gap, filled right through
-            there, value, radius = _ridge(outside, 5, 16), 255, None
+            there, value, radius = ridge(outside, 5, 16), 255, None
         case "mousebite":
             there, value, radius = (inside > 0) & (inside <= 1.5), 0, (3, 6)
         case "spur":
@@ -95,8 +95,11 @@ def _with_flaw(copper: Picture, flaw: Flaw, rng: np.random.Generator) -> Picture
     return made
 
 
-def _ridge(distance: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.bool_]:
-    """Points in the middle of something whose half width is within low..high."""
+def ridge(distance: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.bool_]:
+    """Points in the middle of something whose half width is within low..high px.
+
+    distance: of each point from where it ends, float32 (H, W).
+    """
     highest = cv2.dilate(distance, np.ones((5, 5), np.uint8))
     return np.asarray((distance >= highest) & (distance >= low) & (distance <= high))
 

@@ -139,7 +139,7 @@ def with_drawn(train: Split, data: Data) -> Split:
         names=train.names + more.names,
         types=train.types + more.types,
         groups=train.groups + more.groups,
-        boxes=train.boxes + more.boxes,
+        boxes=train.boxes + ((),) * len(more.names) if train.boxes else (),
         unfit=train.unfit + more.unfit,
     )
 

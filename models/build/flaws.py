@@ -17,6 +17,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
+from models.build.boards import ridge
 from models.build.datasets import Array
 from models.build.paste import blemished
 from models.build.recipe import Flaw
@@ -198,7 +199,7 @@ def bridged(picture: Array, rng: np.random.Generator) -> tuple[Array, Array] | N
     bright = bool(rng.integers(2))
     crossed = (copper != bright).astype(np.uint8)
     depth = cv2.distanceTransform(crossed, cv2.DIST_L2, 3)
-    middle = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8))) & (depth >= 2) & (depth < 18)
+    middle = ridge(depth, 2, 18)
     middle[:_BRIDGE_PX], middle[-_BRIDGE_PX:] = False, False
     middle[:, :_BRIDGE_PX], middle[:, -_BRIDGE_PX:] = False, False
     ys, xs = np.nonzero(middle)

@@ -275,6 +275,9 @@ def _refuse_unknown(path: Path, table: object, kind: type[_Table], where: str) -
             _refuse_unknown(path, value, inner, f"{where}{key}.")
 
 
+_MOST_BOARDS = 10_000  # of 512 x 512: 5 GB
+
+
 def _check(path: Path, recipe: Recipe) -> None:
     name = recipe.name
     if not name or not all(c.isascii() and (c.islower() or c.isdigit() or c == "-") for c in name):
@@ -295,6 +298,10 @@ def _check(path: Path, recipe: Recipe) -> None:
         raise ConfigError(f"{path}: training.epochs at least 1, training.batch at least 2")
     if not 0 <= recipe.golden.seed <= 800:
         raise ConfigError(f"{path}: golden.seed {recipe.golden.seed}: from 0 to 800")
+    boards = 0 if recipe.data.source == "synthetic" else _MOST_BOARDS
+    for key in ("drawn_boards", "routed_boards"):
+        if not 0 <= getattr(recipe.data, key) <= boards:
+            raise ConfigError(f"{path}: data.{key} must be in 0..{boards} for this source")
     for key, most in (("max_escape", 0.5), ("max_overkill", 0.5), ("max_held", 1.0)):
         if not 0 <= getattr(recipe.limits, key) <= most:
             raise ConfigError(f"{path}: limits.{key} must be in 0..{most}")

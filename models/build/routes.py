@@ -7,13 +7,10 @@ draws the dense ones.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]
 Generator = np.random.Generator
 Node = tuple[int, int]
@@ -61,14 +58,14 @@ def routed(rng: Generator, size_px: tuple[int, int]) -> Picture:
     nodes = rows * columns
     kinds = rng.choice(5, int(rng.integers(1, 4)))  # a board has a few kinds of pads, not all
     sizes = rng.uniform(0.45, 1.3, len(kinds))
-    for _ in range(int(nodes * rng.uniform(0.005, 0.035))):
+    for _ in range(max(1, int(nodes * rng.uniform(0.005, 0.035)))):
         row, column = int(rng.integers(rows)), int(rng.integers(columns))
         which = int(rng.integers(len(kinds)))
         for step in range(int(rng.integers(1, 5))):  # pads come in rows
             place = row, column + step * (2 + int(sizes[which] > 0.8))
             if grid.whose(*place) == _FREE:
                 _pad(grid, place, int(kinds[which]), float(sizes[which]), rng)
-    for _ in range(int(nodes * rng.uniform(0.0, 0.15))):
+    for _ in range(max(1, int(nodes * rng.uniform(0.0, 0.15)))):
         if grid.pads and rng.random() < 0.8:
             _trace(grid, grid.pads[int(rng.integers(len(grid.pads)))], rng)
         else:
@@ -119,7 +116,7 @@ def _planes(grid: _Grid, rng: Generator) -> None:
 
 
 def _pad(grid: _Grid, node: Node, kind: int, size: float, rng: Generator) -> None:
-    """A pad of half-width `size` pitches: round, long, square, with a hole or with none."""
+    """A pad of half-width `size` pitches: round, oblong or oval, some drilled."""
     x, y = grid.at(*node)
     radius = size * grid.pitch * rng.uniform(0.95, 1.05)
     grid.take(node, 1 if size > 0.6 else 0, len(grid.pads))
@@ -154,11 +151,12 @@ def _trace(grid: _Grid, start: Node, rng: Generator) -> None:
         passed = [(row + down, column + along)]
         passed += [(row + down, column), (row, column + along)] if down and along else []
         whose = [grid.whose(*node) for node in passed]
-        if whose[0] >= 0 and whose[0] != own:
-            path.append(grid.pads[whose[0]])
-            met = True
+        to = whose[0] if whose[0] >= 0 else own
+        if any(one == _TAKEN or one not in (_FREE, own, to) for one in whose):
             break
-        if any(one not in (_FREE, own) or one == _TAKEN for one in whose):
+        if to != own:
+            path.append(grid.pads[to])
+            met = True
             break
         row, column = passed[0]
         path.append((row, column))
@@ -183,4 +181,8 @@ def _dots(grid: _Grid, count: int, rng: Generator) -> None:
         rim = np.stack([np.cos(angles), np.sin(angles)], 1) * radius * rng.uniform(0.7, 1.15, 2)
         rim *= 1 + rng.normal(0, rough, (12, 1))
         outline = (middle + rim * _EIGHTHS_PX).astype(np.int32)
-        cv2.fillPoly(grid.copper, [outline], 255, cv2.LINE_AA, 3)
+        dot = np.zeros_like(grid.copper)
+        cv2.fillPoly(dot, [outline], 255, cv2.LINE_AA, 3)
+        # One that touched a trace would look like a spur, in a good part.
+        if not grid.copper[cv2.dilate(dot, np.ones((9, 9), np.uint8)) > 0].any():
+            grid.copper |= dot

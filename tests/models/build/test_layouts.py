@@ -29,13 +29,16 @@ def test_a_design_has_two_materials_and_is_the_same_every_time(draw):
 
 @pytest.mark.parametrize("draw", [layout, routed])
 def test_a_picture_shows_its_reference_but_for_seams(draw):
+    told = 0
     for seed in range(8):
         picture, reference = pictured(seed, (256, 256), draw)
         if not 0.1 < (reference > 0).mean() < 0.9:
             continue
+        told += 1
         there = picture.astype(float)
         assert there[reference > 0].mean() > there[reference == 0].mean() + 30
         assert (np.where(picture > picture.mean(), 255, 0) == reference).mean() > 0.8
+    assert told >= 4
 
 
 def test_a_routed_board_is_of_several_pieces():
@@ -78,6 +81,8 @@ def test_drawn_boards_are_good_parts_of_groups_of_their_own():
     more = datasets.with_drawn(train, data)
     assert len(more.defect) == len(train.defect) + 5
     assert not more.defect[-5:].any()
+    assert np.array_equal(more.pictures[-1], np.stack(pictured(1, (96, 96), routed)))
+    assert np.array_equal(more.pictures[-3], np.stack(pictured(2, (96, 96), layout)))
     assert more.groups[-5:] == (datasets.DRAWN,) * 3 + (datasets.ROUTED,) * 2
     assert more.pictures.shape[1:] == train.pictures.shape[1:]
     assert more.digests == train.digests

@@ -21,6 +21,7 @@ WRONG = {
     "exact.*|Invalid enum": WHOLE + 'fit = "stretch"\n',
     "at least one": WHOLE + "[network]\nchannels = []\n",
     "epochs at least 1": WHOLE + "[training]\nepochs = 0\n",
+    "data.routed_boards must be in 0..10000": WHOLE.replace("[data]", "[data]\nrouted_boards = -1"),
     "crop_px 20: a multiple of 8": WHOLE + "[augment]\ncrop_px = 20\n",
     r"augment\.paste must be in 0\.\.1": WHOLE + "[augment]\npaste = 7.0\n",
     "tone: the reference": WHOLE + "reference = true\n[augment]\ntone = 0.5\n",
