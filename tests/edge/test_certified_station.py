@@ -147,7 +147,7 @@ def changed(name: str, loaded: package.Package) -> dict:
     return until(over)
 
 
-def test_a_running_station_activates_nothing_that_is_not_certified(
+def test_a_running_station_activates_only_what_is_certified(
     cell: str, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "store")
@@ -162,3 +162,7 @@ def test_a_running_station_activates_nothing_that_is_not_certified(
         assert task["stage"] == "refused"
         assert why in task["detail"]
         assert until(lambda: models_of(cell))["active"]["version"] == "10"
+    strong = certified(tmp_path / "strong.onnx", "13", 0.001)
+    task = changed(cell, store.install(strong))
+    assert task["stage"] == "done", task
+    until(lambda: (models_of(cell) or {}).get("active", {}).get("version") == "13")
