@@ -50,7 +50,8 @@ def summary(result: Report) -> Table:
     view.add_row("faults", counts(dict(sorted(result.faults.items()))) or "none")
     view.add_row("overruns", overruns(result.overruns, result.picture_overruns))
     missed = f"{result.deadline_misses} without a verdict"
-    view.add_row("deadline", f"{missed}, {result.late_commands} late commands")
+    slow = "; `edge bench` says what this box can hold" if result.deadline_misses else ""
+    view.add_row("deadline", f"{missed}, {result.late_commands} late commands{slow}")
     if result.real_time:
         view.add_row("latency", _spread(result.latency_ms))
     else:
@@ -74,7 +75,11 @@ def fared(view: Table, result: Fared) -> None:
     over = (result.overkill or 0) + (result.held_good or 0)
     view.add_row("overkill rate", _rate(result.overkill_rate, over, result.good))
     view.add_row("held", f"{result.held_good} good, {result.held_defect} defective")
-    view.add_row("defaulted", f"{result.defaulted_good} good, {result.defaulted_defect} defective")
+    defaulted = f"{result.defaulted_good} good, {result.defaulted_defect} defective"
+    unjudged = (result.defaulted_good or 0) + (result.defaulted_defect or 0)
+    view.add_row(
+        "defaulted", defaulted + (", not judged: neither caught nor overkill" if unjudged else "")
+    )
     view.add_row("AUROC", "-" if result.auroc is None else f"{result.auroc:.4f}")
 
 

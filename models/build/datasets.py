@@ -194,12 +194,19 @@ def _folder_rows(root: Path) -> list[Row]:
 
     By digest, so that a copy of a picture under another name lands in the same split.
     """
-    found = []
+    found: list[Row] = []
+    good: dict[bytes, str] = {}
     for label in ("good", "defect"):
         files = sorted(p for p in (root / label).rglob("*") if p.suffix.lower() in SUFFIXES)
         if len(files) < 10:
             raise ConfigError(f"{root.name}/{label}: {len(files)} pictures; at least 10 are needed")
         digests = {path: hashlib.sha256(path.read_bytes()).digest() for path in files}
+        for path, digest in digests.items():
+            if label == "defect" and digest in good:
+                raise ConfigError(
+                    f"{path}: the same file as good/{good[digest]}, which has the other label"
+                )
+        good |= {digest: path.name for path, digest in digests.items()}
         split_of = dealt(digests.values())
         for path in sorted(files, key=lambda p: digests[p]):
             found.append(Row(path=path, defect=label == "defect", split=split_of[digests[path]]))
@@ -296,7 +303,7 @@ def _gray(path: Path) -> tuple[Array, bytes]:
         raise ConfigError(f"{path.name}: cannot be read: {error.strerror}") from None
     picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
     if picture is None:
-        raise ConfigError(f"{path.name}: not a picture that can be decoded")
+        raise ConfigError(f"{path}: not a picture that can be decoded")
     return np.asarray(picture), hashlib.sha256(raw).digest()
 
 

@@ -7,6 +7,7 @@ is what ships, so that no picture outside train has a say in them.
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,10 +40,10 @@ def train(
 ) -> Any:
     """Train the recipe's network on a split; returns the averaged torch module, in eval mode.
 
-    `resume` continues from the checkpoint where one is; ConfigError for one of another network. A
-    teacher is trained first, its checkpoint lies beside. The wall-time cap is applied after each
-    epoch (`epochs_within`): the schedule is shortened so that the learning rate still ends at
-    zero.
+    `resume` continues from the checkpoint where one is; ConfigError for one of another network,
+    teacher or pictures. A teacher is trained first, its checkpoint lies beside. The wall-time cap
+    is applied after each epoch (`epochs_within`): the schedule is shortened so that the learning
+    rate still ends at zero.
     """
     import torch
 
@@ -107,7 +108,7 @@ class _State:
             _groups(self.model, recipe.training.encoder_rate), weight_decay=1e-3
         )
         taught_by = recipe.teacher and recipe.teacher.name
-        self.of = msgspec.json.encode((recipe.network, taught_by)).decode()
+        self.of = msgspec.json.encode((recipe.network, taught_by, _pictures(split))).decode()
         self.epoch = 0
         self.epochs = recipe.training.epochs
         self.steps = 0
@@ -168,11 +169,21 @@ class _State:
 
         held = torch.load(path, weights_only=True)
         if held.get("of") != self.of:
-            raise ConfigError(f"{path}: of another network or teacher; build without --resume")
+            raise ConfigError(
+                f"{path}: of another network, teacher or pictures; build without --resume"
+            )
         self.model.load_state_dict(held["model"])
         self.average.load_state_dict(held["average"])
         self.optimiser.load_state_dict(held["optimiser"])
         self.epoch, self.epochs, self.steps, self.spent_s = held["numbers"]
+
+
+def _pictures(split: Split) -> str:
+    """A digest of the pictures and their labels, so that no checkpoint goes on with others."""
+    found = hashlib.sha256(b"".join(split.digests))
+    found.update(np.packbits(split.defect).tobytes())
+    found.update("\n".join(split.names).encode())
+    return found.hexdigest()
 
 
 def _step(state: _State, batch: Batch, teacher: Any, *, bf16: bool) -> float:

@@ -147,9 +147,7 @@ def changed(name: str, loaded: package.Package) -> dict:
     return until(over)
 
 
-def test_a_running_station_activates_only_what_is_certified(
-    cell: str, tmp_path: Path
-) -> None:
+def test_a_running_station_activates_only_what_is_certified(cell: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     assert until(lambda: models_of(cell))["active"]["version"] == "10"
     bare = tmp_path / "bare.onnx"

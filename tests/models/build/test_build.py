@@ -65,7 +65,13 @@ def test_a_folder_pair_becomes_a_package_and_resumes(folder):
     (row,) = {line for line in said if line.startswith("| dots |")}
     assert f" {found.manifest.figures.auroc_int8:.4f} " in row
     (folder / "dots.toml").write_text(RECIPE.replace("channels = [16]", "channels = [32]"))
-    with pytest.raises(ConfigError, match="of another network or teacher; build without --resume"):
+    other = "of another network, teacher or pictures; build without --resume"
+    with pytest.raises(ConfigError, match=other):
+        build(folder / "dots.toml", resume=True)
+    (folder / "dots.toml").write_text(RECIPE)
+    moved = next((folder / "good").iterdir())
+    moved.rename(folder / "defect" / "moved.png")
+    with pytest.raises(ConfigError, match=other):
         build(folder / "dots.toml", resume=True)
 
 

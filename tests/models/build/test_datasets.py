@@ -51,6 +51,12 @@ def test_a_renamed_copy_stays_in_the_split_of_its_original(folders):
     assert after["zzz.png"] == before["0.png"]
 
 
+def test_a_picture_under_both_labels_is_refused_by_name(folders):
+    (folders / "defect" / "3.png").write_bytes((folders / "good" / "7.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"defect/3\.png: the same file as good/7\.png"):
+        datasets.rows(folders)
+
+
 def manifest(root, lines, columns="path,label,split,boxes_path,reference_path"):
     (root / "manifest.csv").write_text("\n".join([columns, *lines]) + "\n")
 
