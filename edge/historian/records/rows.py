@@ -81,8 +81,8 @@ LATE = ("done", "confirmed", "evidence", "footage")  # what may still be told wh
 JUDGE = ("package", "content_sha256", "provider", "pass_below", "fail_from")
 # Of a part that failed and that nobody labelled: the type that the package takes its worst region
 # for. Regions that somebody altered into no JSON have none.
-LABELLED = "truth IN ('good', 'defect')"
-FOUND_TYPE = f"""CASE WHEN verdict = 'fail' AND NOT {LABELLED} AND json_valid(regions)
+FOUND_TYPE = """CASE
+    WHEN verdict = 'fail' AND truth NOT IN ('good', 'defect') AND json_valid(regions)
     THEN json_extract(regions, '$[0].type') END"""
 # Parts of a package: by its name, or by the first digits of its content digest.
 OF_PACKAGE = (
